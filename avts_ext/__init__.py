@@ -1,0 +1,3 @@
+"""Learning from the natural synchrony of sound and picture, for PyTorch."""
+
+__version__ = "0.1.0"
