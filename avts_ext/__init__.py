@@ -1,3 +1,7 @@
 """Learning from the natural synchrony of sound and picture, for PyTorch."""
 
 __version__ = "0.1.0"
+
+from avts_ext._extension import build_info  # needs __version__ above
+
+__all__ = ["__version__", "build_info"]

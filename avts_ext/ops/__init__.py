@@ -1,0 +1,1 @@
+"""The operators: stateless functions on tensors, registered with PyTorch's dispatcher."""

@@ -1,0 +1,46 @@
+// The part of DLPack 1.x that this project reads: the layout of a tensor view and of the C exchange
+// API that tensor types publish as `__dlpack_c_exchange_api__`. Written from the published layout.
+#pragma once
+
+#include <cstdint>
+
+namespace avts::dlpack {
+
+enum DeviceType : int32_t { kCpu = 1, kCuda = 2 };
+enum TypeCode : uint8_t { kInt = 0, kUInt = 1, kFloat = 2, kBfloat = 4, kBool = 6 };
+
+struct Device {
+  int32_t type, id;
+};
+struct DataType {
+  uint8_t code, bits;
+  uint16_t lanes;
+};
+struct Tensor {
+  void* data;
+  Device device;
+  int32_t ndim;
+  DataType dtype;
+  int64_t* shape;
+  int64_t* strides;  // in elements
+  uint64_t byte_offset;
+};
+
+struct Version {
+  uint32_t major, minor;
+};
+struct ExchangeApiHeader {
+  Version version;
+  ExchangeApiHeader* previous;
+};
+struct ExchangeApi {
+  ExchangeApiHeader header;
+  void* allocate;
+  void* from_python;
+  void* to_python;
+  // Fills a borrowed view of the tensor object; valid while the object lives and is not resized.
+  int (*view)(void* object, Tensor* out);
+  void* current_stream;
+};
+
+}  // namespace avts::dlpack
