@@ -1,19 +1,27 @@
 """Media files, clips on one clock, and the data set made of them."""
 
+from avts_ext.data.cache import CachedReader, CacheError
 from avts_ext.data.clips import Clip, ClipSource, ClipSpec
 from avts_ext.data.faults import Fault, MediaError, SkipReport, TooManyBrokenFilesError
+from avts_ext.data.index import MediaEntry, index_folder
 from avts_ext.data.media import MediaReader
 from avts_ext.data.probe import MediaInfo, probe
+from avts_ext.data.sampler import ClipBatchSampler
 
 __all__ = [
+    "CacheError",
+    "CachedReader",
     "Clip",
+    "ClipBatchSampler",
     "ClipSource",
     "ClipSpec",
     "Fault",
+    "MediaEntry",
     "MediaError",
     "MediaInfo",
     "MediaReader",
     "SkipReport",
     "TooManyBrokenFilesError",
+    "index_folder",
     "probe",
 ]
