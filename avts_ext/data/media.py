@@ -247,16 +247,15 @@ class MediaReader(ClipSource):
             raise self.error(Fault.DECODE, f"damaged {packet.stream.type} data at {time_s:.3f} s")
         return frames
 
-    def _audio_frames(
-        self, start: Fraction, end: Fraction
-    ) -> Iterator[tuple[Fraction, AudioFrame]]:
-        """(container time, frame) from a fresh decoder fed from the packet at `start` on.
+    def _audio_frames(self, start: Fraction, end: Fraction) -> Iterator[tuple[int, AudioFrame]]:
+        """(pts, frame) from a fresh decoder fed from the packet at `start` on.
 
-        Stops after the first frame that begins at or after `end`.
+        Stops after the first frame that begins at or after `end`. Both are container times.
         """
         if not self._audio_decoder_is_fresh:
             self._reopen()
-        first_pts = math.ceil(start / time_base_of(self.audio))
+        time_base = time_base_of(self.audio)
+        first_pts, end_pts = math.ceil(start / time_base), math.ceil(end / time_base)
         packets, _ = self._packets_from(self.audio, first_pts)
         self._audio_decoder_is_fresh = False
         for packet in packets:
@@ -265,9 +264,8 @@ class MediaReader(ClipSource):
             for frame in self._decode(packet):
                 if frame.pts is None:
                     raise self.error(Fault.TIMESTAMPS, "an audio packet has no time stamp")
-                time = frame.pts * frame.time_base
-                yield time, frame
-                if time >= end:
+                yield frame.pts, frame
+                if frame.pts >= end_pts:
                     return
 
     def _decode_block(self, index: int, sample_rate: int) -> AudioBlock:
@@ -283,12 +281,8 @@ class MediaReader(ClipSource):
         pad = margin(native_rate, sample_rate)
         native = np.zeros(AUDIO_BLOCK_S * native_rate + 2 * pad + 2, np.float32)
         known = np.zeros(len(native), bool)
-        starts = [float((time - start) * native_rate) + pad for time, _ in frames]
         waves = [mono(frame) for _, frame in frames]
-        rounding = float(timeline.rounding(time_base_of(self.audio)) * native_rate)
-        counts = np.array([len(wave) for wave in waves])
-        jitter = float(timeline.AUDIO_JITTER * native_rate)
-        placed = timeline.place_samples(np.array(starts), counts, rounding, jitter)
+        placed = self._place(frames, waves, start - Fraction(pad, native_rate), native_rate)
         for first, wave in zip(placed.tolist(), waves, strict=True):
             part = slice(max(first, 0), max(first + len(wave), 0))
             native[part] = wave[max(-first, 0) :][: len(native[part])]
@@ -299,7 +293,26 @@ class MediaReader(ClipSource):
         samples = resample(native, native_rate, sample_rate, n_out)
         present = timeline.present_after_resampling(known[pad:], native_rate, sample_rate, n_out)
         samples[~present] = 0
-        return AudioBlock(samples, timeline.missing_spans(present), is_last=frames[-1][0] < end)
+        # If there is more sound, the last frame reaches beyond the block: decoding went on past it.
+        is_last = placed[-1] + len(waves[-1]) <= pad + AUDIO_BLOCK_S * native_rate
+        return AudioBlock(samples, timeline.missing_spans(present), bool(is_last))
+
+    def _place(
+        self,
+        frames: list[tuple[int, AudioFrame]],
+        waves: list[np.ndarray],
+        zero: Fraction,
+        native_rate: int,
+    ) -> np.ndarray:
+        """Index of the first sample of each wave, counted from the container time `zero`."""
+        time_base = time_base_of(self.audio)
+        tick, zero_in_samples = float(time_base * native_rate), float(zero * native_rate)
+        return timeline.place_samples(
+            np.array([pts for pts, _ in frames]) * tick - zero_in_samples,
+            np.array([len(wave) for wave in waves]),
+            float(timeline.rounding(time_base) * native_rate),
+            float(timeline.AUDIO_JITTER * native_rate),
+        )
 
 
 def open_container(path: str) -> InputContainer:
@@ -341,8 +354,8 @@ def mono(frame: AudioFrame) -> np.ndarray:
     samples = frame.to_ndarray()
     if not frame.format.is_planar:
         samples = samples.reshape(-1, frame.layout.nb_channels).T
-    samples = samples.astype(np.float32)
+    samples = samples.astype(np.float32, copy=False)
     sample_format = frame.format.packed.name
     if sample_format in _FULL_SCALE:
         samples = (samples - 128.0 * (sample_format == "u8")) / _FULL_SCALE[sample_format]
-    return samples.mean(axis=0, dtype=np.float32)
+    return samples[0] if len(samples) == 1 else samples.mean(axis=0, dtype=np.float32)

@@ -128,6 +128,8 @@ def present_after_resampling(
     Input sample i lasts from i to i + 1 periods. An output sample at most half an output period
     ahead of the first known input still counts: requests are rounded to the output grid.
     """
+    if old_rate == new_rate:
+        return known[:n_out].copy()
     twice = 2 * np.arange(n_out, dtype=np.int64)
     at, shortly_after = twice * old_rate // (2 * new_rate), (twice + 1) * old_rate // (2 * new_rate)
     return known[at] | known[shortly_after]

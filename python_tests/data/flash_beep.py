@@ -35,6 +35,7 @@ class FlashBeep:
     size: tuple[int, int] = (64, 64)
     audio_codec: str = "aac"
     sample_rate: int = 16000
+    audio_bit_rate: int = 0  # 0: the encoder's default
     layout: str = "mono"
     audio_start_s: Fraction = Fraction(0)
     muxer_options: dict[str, str] = field(default_factory=dict)
@@ -96,6 +97,8 @@ class FlashBeep:
 
     def _audio_packets(self, container):
         stream = container.add_stream(self.audio_codec, rate=self.sample_rate, layout=self.layout)
+        if self.audio_bit_rate:
+            stream.bit_rate = self.audio_bit_rate
         n_channels = stream.codec_context.layout.nb_channels
         wave = self.waveform()
         # The beep is in one channel alone: the reader has to mix.
