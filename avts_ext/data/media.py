@@ -44,6 +44,10 @@ _AUDIO_BLOCKS_KEPT = 8
 
 _AVFMT_TS_DISCONT = 0x0200  # FFmpeg's flag of formats whose time stamps begin anywhere
 
+# PyAV before 19 refuses files whose tags are not UTF-8 unless told otherwise; 19 takes them as is.
+_PYAV_MAJOR = int(av.__version__.split(".")[0])
+_OPEN_OPTIONS: Any = {"metadata_errors": "replace"} if _PYAV_MAJOR < 19 else {}
+
 _FULL_SCALE = {"u8": 2.0**7, "s16": 2.0**15, "s32": 2.0**31, "s64": 2.0**63}
 
 
@@ -327,7 +331,7 @@ def open_container(path: str) -> InputContainer:
         raise MediaError(path, Fault.UNREADABLE, "the file is empty")
     try:
         # An absolute path cannot be mistaken for a protocol name followed by a colon.
-        return av.open(os.path.abspath(path), metadata_errors="replace")
+        return av.open(os.path.abspath(path), **_OPEN_OPTIONS)
     except av.FFmpegError as error:
         message = f"it cannot be opened as a media file ({error.strerror})"
         raise MediaError(path, Fault.UNREADABLE, message) from None

@@ -145,6 +145,12 @@ def test_odd_file_names(tmp_path, name):
         assert reader.read_clip(0.5, ClipSpec()).frames.shape[0] == 8
 
 
+def test_tags_that_are_not_utf8(tmp_path):
+    path = FlashBeep(duration_s=2.0).write(tmp_path / "film.mkv")
+    path.write_bytes(path.read_bytes().replace(b"Lavf", b"L\xe9vf"))
+    assert probe(path).n_frames == 32
+
+
 def test_threads_must_be_positive(film):
     with pytest.raises(ValueError, match="threads must be at least 1, got 0"):
         MediaReader(film, threads=0)
