@@ -10,6 +10,7 @@ from avts_ext.data import ClipSpec, MediaReader, probe
 
 VFR = (1, 2, 1, 3, 1)
 NTSC = Fraction(30000, 1001)
+CUT = {"muxer_options": {"avoid_negative_ts": "disabled"}}
 WEBM = {"video_codec": "libvpx", "audio_codec": "libopus", "b_frames": 0}
 
 # A container stores each time stamp rounded to its tick: sound and picture can be off by half a
@@ -24,6 +25,8 @@ CASES = {
     "mp4 audio early": (".mp4", FINE, {"video_start_s": Fraction(3, 10)}),
     "mp4 vfr": (".mp4", FINE, {"frame_steps": VFR}),
     "mp4 vfr audio late": (".mp4", FINE, {"frame_steps": VFR, "audio_start_s": Fraction(1, 2)}),
+    "mp4 edit list cuts picture": (".mp4", FINE, {**CUT, "video_start_s": Fraction(-1, 2)}),
+    "mp4 edit list cuts sound": (".mp4", FINE, {**CUT, "audio_start_s": Fraction(-3, 10)}),
     "mp4 without edit list": (".mp4", FINE, {"muxer_options": {"use_editlist": "0"}}),
     "mp4 fragmented": (".mp4", FINE, {"muxer_options": {"movflags": "frag_keyframe+empty_moov"}}),
     "mp4 8 kHz": (".mp4", FINE, {"sample_rate": 8000}),
@@ -95,8 +98,9 @@ def test_frame_is_the_one_on_display(case):
     spec = ClipSpec(n_frames=20, fps=20, height=16, width=16)
     times = np.array([float(t) for t in written.frame_times()])
     first_shown = probe(path).video_start_s
-    # The container may shift the whole file (MPEG-TS does), never a part of it.
-    true_times = np.append(times, times[-1] + 1) - times[0] + first_shown
+    # The container may shift the whole file (MPEG-TS does), never a part of it, and an edit list
+    # cuts off what comes before zero.
+    true_times = np.append(times, times[-1] + 1) - times[times >= 0][0] + first_shown
     for clip in random_clips(path, spec, seed=1):
         asked = clip.start_s + np.arange(spec.n_frames) / float(spec.fps)
         expected = np.searchsorted(true_times, asked + tick_s, side="right") - 1
