@@ -27,6 +27,7 @@ class FlashBeep:
     duration_s: float = 6.0
     fps: Fraction = Fraction(16)
     frame_steps: tuple[int, ...] = (1,)
+    ticks_per_frame: int = 80
     b_frames: int = 2
     keyframe_interval: int = 24
     flash_every: int = 13
@@ -78,7 +79,7 @@ class FlashBeep:
         stream = container.add_stream(self.video_codec, rate=self.fps, options=options)
         stream.height, stream.width = self.size
         stream.pix_fmt = "yuv420p"
-        stream.codec_context.time_base = 1 / (self.fps * 80)
+        stream.codec_context.time_base = 1 / (self.fps * self.ticks_per_frame)
         if self.video_codec != "libx264":
             stream.bit_rate = 2_000_000
 

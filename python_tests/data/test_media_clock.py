@@ -11,6 +11,12 @@ from avts_ext.data import ClipSpec, MediaReader, probe
 VFR = (1, 2, 1, 3, 1)
 NTSC = Fraction(30000, 1001)
 CUT = {"muxer_options": {"avoid_negative_ts": "disabled"}}
+AVI = {
+    "video_codec": "mpeg4",
+    "b_frames": 0,
+    "audio_codec": "pcm_s16le",
+    "ticks_per_frame": 1,
+}
 WEBM = {"video_codec": "libvpx", "audio_codec": "libopus", "b_frames": 0}
 
 # A container stores each time stamp rounded to its tick: sound and picture can be off by half a
@@ -36,6 +42,7 @@ CASES = {
     "mp4 mp3": (".mp4", FINE, {"audio_codec": "libmp3lame", "sample_rate": 44100}),
     "mp4 opus": (".mp4", FINE, {"audio_codec": "libopus", "sample_rate": 48000}),
     "mov pcm": (".mov", FINE, {"audio_codec": "pcm_s16le", "sample_rate": 22050}),
+    "avi pcm": (".avi", FINE, AVI),
     "mkv": (".mkv", MATROSKA, {}),
     "mkv 44.1 kHz vfr": (".mkv", MATROSKA, {"sample_rate": 44100, "frame_steps": VFR}),
     "mkv audio late": (".mkv", MATROSKA, {"audio_start_s": Fraction(3, 10)}),
