@@ -29,6 +29,7 @@ from avts_ext.data.media import AUDIO_BLOCK_S, MediaReader, time_base_of
 
 _FORMAT = 1
 _FOREVER = 2**62  # samples
+_MAX_EMPTY_BLOCKS = 60  # a time stamp that jumps by days must not fill the disk with silence
 
 
 class CacheError(RuntimeError):
@@ -185,12 +186,17 @@ def _whole_waveform(
     """The waveform from time zero on, and the ranges of samples that are missing."""
     missing = [(-_FOREVER, 0)]
     blocks: list[np.ndarray] = []
-    is_last = False
+    is_last, sound_end = False, 0
     while not is_last:
         block = reader.audio_block(len(blocks), sample_rate)
         offset = len(blocks) * AUDIO_BLOCK_S * sample_rate
         missing += [(begin + offset, end + offset) for begin, end in block.missing.tolist()]
         blocks.append(block.samples)
         is_last = block.is_last
+        if not block.is_empty:
+            sound_end = len(blocks)
+        elif len(blocks) - sound_end > _MAX_EMPTY_BLOCKS:
+            at_s = sound_end * AUDIO_BLOCK_S
+            raise reader.error(Fault.TIMESTAMPS, f"the sound leaves off for minutes at {at_s} s")
     waveform = np.concatenate(blocks)
     return waveform, [*missing, (len(waveform), _FOREVER)]

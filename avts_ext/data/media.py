@@ -42,6 +42,9 @@ _AUDIO_LEAD = Fraction(3, 10)
 _AUDIO_TAIL = Fraction(1, 10)
 _AUDIO_BLOCKS_KEPT = 8
 
+# PyAV finds the end of a frame's list of channels by a null that is not there beyond eight of them.
+_MAX_CHANNELS = 8
+
 _AVFMT_TS_DISCONT = 0x0200  # FFmpeg's flag of formats whose time stamps begin anywhere
 
 # PyAV before 19 refuses files whose tags are not UTF-8 unless told otherwise; 19 takes them as is.
@@ -64,6 +67,11 @@ class AudioBlock:
     samples: np.ndarray
     missing: np.ndarray
     is_last: bool
+
+    @property
+    def is_empty(self) -> bool:
+        """True if the file has none of these samples."""
+        return self.missing.tolist() == [[0, len(self.samples)]]
 
 
 class MediaReader(ClipSource):
@@ -141,6 +149,14 @@ class MediaReader(ClipSource):
         )
         top, left = (scaled_height - height) // 2, (scaled_width - width) // 2
         return scaled.to_ndarray()[top : top + height, left : left + width]
+
+    def packets(self, *streams: Stream) -> Iterator[av.Packet]:
+        """Packets of some streams from where the file stands."""
+        try:
+            yield from self.container.demux(*streams)
+        except IndexError:  # PyAV's answer to a track that its list of tracks does not have
+            message = "a track turns up in the middle of the file"
+            raise self.error(Fault.UNREADABLE, message) from None
 
     def frames_from(self, pts: int) -> Iterator[tuple[int, int, av.VideoFrame]]:
         """(pts, end pts, frame) in display order from the last key frame at or before `pts` on."""
@@ -226,7 +242,7 @@ class MediaReader(ClipSource):
             # Seeking goes by decoding order, or roughly (MPEG-TS), so it may end up too late. A
             # second ahead of the first time stamp nothing can have been missed.
             at_start = not can_seek or target <= (stream.start_time or 0) - second
-            packets = self.container.demux(stream)
+            packets = self.packets(stream)
             key = next((packet for packet in packets if packet.is_keyframe), None)
             stamp = None if key is None else key.dts if key.pts is None else key.pts
             if key is not None and stamp is not None and (stamp <= pts or at_start):
@@ -268,6 +284,10 @@ class MediaReader(ClipSource):
             for frame in self._decode(packet):
                 if frame.pts is None:
                     raise self.error(Fault.TIMESTAMPS, "an audio packet has no time stamp")
+                n_channels = frame.layout.nb_channels
+                if n_channels > _MAX_CHANNELS:
+                    message = f"{n_channels} channels of sound, at most {_MAX_CHANNELS} can be read"
+                    raise self.error(Fault.DECODE, message)
                 yield frame.pts, frame
                 if frame.pts >= end_pts:
                     return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from dataclasses import dataclass
 from fractions import Fraction
@@ -11,7 +10,7 @@ import av
 import numpy as np
 
 from avts_ext.data.faults import Fault
-from avts_ext.data.media import AUDIO_BLOCK_S, MediaReader, frame_ticks
+from avts_ext.data.media import AUDIO_BLOCK_S, MediaReader, frame_ticks, time_base_of
 
 # A header may promise this much more than the file holds before the file counts as truncated.
 _TRUNCATION_S = 0.5
@@ -114,7 +113,7 @@ def _packet_spans(reader: MediaReader) -> tuple[np.ndarray, np.ndarray]:
     """(N, 2) int64 start and end ticks of the video and of the audio packets, by start."""
     video_index, default = reader.video.index, frame_ticks(reader.video)
     spans: dict[int, list[tuple[int, int]]] = {video_index: [], reader.audio.index: []}
-    for packet in reader.container.demux(reader.video, reader.audio):
+    for packet in reader.packets(reader.video, reader.audio):
         if packet.pts is not None and packet.size and not packet.is_discard:
             length = packet.duration or (default if packet.stream_index == video_index else 0)
             spans[packet.stream_index].append((packet.pts, packet.pts + length))
@@ -141,9 +140,16 @@ def _check_complete(reader: MediaReader, last_s: float) -> None:
 def _audio_span(reader: MediaReader, packets: np.ndarray) -> tuple[float, float]:
     """First and last moment of sound after decoding, without priming and padding."""
     rate = reader.audio.codec_context.sample_rate
-    first_s = reader.seconds(reader.audio, int(packets[0, 0]))
-    last_s = reader.seconds(reader.audio, int(packets[:, 1].max()))
-    blocks = range(math.floor(first_s / AUDIO_BLOCK_S), math.floor(last_s / AUDIO_BLOCK_S) + 1)
+    seconds = packets * float(time_base_of(reader.audio)) - float(reader.origin)
+    span_s = float(seconds.max() - seconds.min())
+    sound_s = (
+        len(seconds) * float(np.median(np.diff(seconds[:, 0]))) if len(seconds) > 1 else span_s
+    )
+    if sound_s < span_s / 2:
+        message = f"its audio packets hold {sound_s:.1f} s of sound, strewn over {span_s:.1f} s"
+        raise reader.error(Fault.TIMESTAMPS, message)
+    # Time stamps may lie, so only blocks that packets fall into are looked at.
+    blocks = np.unique(np.floor(seconds / AUDIO_BLOCK_S).astype(int)).tolist()
     start = next(filter(None, (_present(reader, block, rate) for block in blocks)), None)
     end = next(filter(None, (_present(reader, block, rate) for block in reversed(blocks))), None)
     if start is None or end is None:

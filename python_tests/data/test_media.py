@@ -3,6 +3,7 @@
 import traceback
 from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -58,8 +59,6 @@ def test_probe_tells_variable_frame_rate(tmp_path):
 
 
 def test_pictures_keep_proportions_and_colours(tmp_path):
-    import av
-
     path = tmp_path / "film.mp4"
     picture = np.zeros((48, 96, 3), np.uint8)
     picture[:, 24:72, 0] = 255
@@ -143,6 +142,60 @@ def test_no_traceback_from_inside_the_decoder(tmp_path):
 def test_odd_file_names(tmp_path, name):
     with MediaReader(FlashBeep(duration_s=2.0).write(tmp_path / name)) as reader:
         assert reader.read_clip(0.5, ClipSpec()).frames.shape[0] == 8
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
+def test_any_damage_ends_in_a_media_error_or_a_clip(tmp_path, suffix):
+    good = FlashBeep(duration_s=2.5, size=(32, 32)).write(tmp_path / f"good{suffix}").read_bytes()
+    spec, rng, n_errors = ClipSpec(4, 8, 16, 16, 8000), np.random.default_rng(0), 0
+    path = tmp_path / f"bad{suffix}"
+    for i in range(60):
+        bad, place = bytearray(good), int(rng.integers(len(good)))
+        if i % 3 == 0:
+            del bad[place:]
+        elif i % 3 == 1:
+            bad[place : place + 500] = rng.bytes(int(rng.integers(1000)))
+        else:
+            for place in rng.integers(len(bad), size=20):
+                bad[place] = rng.integers(256)
+        path.write_bytes(bad)
+        try:
+            start_s = probe(path).start_s
+            with MediaReader(path) as reader:
+                reader.read_clip(start_s + 0.5, spec)
+        except MediaError:
+            n_errors += 1
+    assert n_errors > 20
+
+
+def test_more_channels_than_can_be_read(tmp_path):
+    path = tmp_path / "film.mkv"
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=16)
+        video.width, video.height, video.pix_fmt = 64, 64, "yuv420p"
+        audio = container.add_stream("pcm_s16le", rate=16000, layout="hexadecagonal")
+        picture = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), "rgb24")
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 160000), np.int16), "s16", "hexadecagonal")
+        sound.sample_rate = 16000
+        container.mux([*video.encode(picture), *video.encode(None), *audio.encode(sound)])
+    with pytest.raises(MediaError, match="16 channels of sound, at most 8 can be read"):
+        probe(path)
+
+
+def test_time_stamps_that_jump_by_hours(film, tmp_path):
+    path = tmp_path / "film.mkv"
+    with av.open(str(film)) as source, av.open(str(path), "w") as target:
+        tracks = {s.index: target.add_stream_from_template(s) for s in source.streams}
+        for i, packet in enumerate(source.demux()):
+            if packet.size:
+                if packet.stream.type == "audio" and i > 150:
+                    packet.pts += 16000 * 3600 * 10
+                    packet.dts = packet.pts
+                packet.stream = tracks[packet.stream_index]
+                target.mux(packet)
+    with pytest.raises(MediaError) as caught:
+        probe(path)
+    assert caught.value.fault is Fault.TIMESTAMPS
 
 
 def test_tags_that_are_not_utf8(tmp_path):
