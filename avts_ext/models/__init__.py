@@ -1,0 +1,1 @@
+"""Networks: the towers over picture and sound, and the two-tower model."""
