@@ -1,0 +1,1 @@
+"""Measuring what a network has learned: synchrony, audio features, result records."""

@@ -1,0 +1,133 @@
+"""One measured number with everything needed to judge and repeat it."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from avts_ext import __version__
+
+__all__ = ["Result", "load_results", "markdown_table", "package_versions", "save_results"]
+
+_PACKAGES = ("torch", "numpy", "scikit-learn", "av")
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of everything that can move a number."""
+    found = {name: version(name) for name in _PACKAGES}
+    return {"avts_ext": __version__, "python": platform.python_version(), **found}
+
+
+@dataclass(frozen=True)
+class Result:
+    """One figure beside its chance level and its random-network baseline.
+
+    Attributes:
+        protocol: what was measured and how, ending in the protocol's version ("sync-hard/1").
+        value: the figure, in ``unit``.
+        chance: what guessing gives.
+        baseline: the same protocol on a randomly initialised network.
+        n: number of answers behind ``value`` (questions, recordings, frames).
+        interval: 95 % interval (low, high) for the choice of test items.
+        spread: standard deviation over ``seeds``.
+        seeds: seeds whose mean ``value`` is.
+        controls: the same protocol with something taken away, by name ("wrong audio").
+        command: the command line that repeats it.
+        unit: "rate" in [0, 1], "s", ...
+        versions: of the packages used.
+
+    Raises:
+        ValueError: an empty protocol, a figure that is not finite, no seed, or ``n`` below 1.
+    """
+
+    protocol: str
+    value: float
+    n: int
+    seeds: tuple[int, ...]
+    chance: float | None = None
+    baseline: float | None = None
+    interval: tuple[float, float] | None = None
+    spread: float | None = None
+    controls: dict[str, float] = field(default_factory=dict)
+    command: str = ""
+    unit: str = "rate"
+    versions: dict[str, str] = field(default_factory=package_versions)
+
+    def __post_init__(self) -> None:
+        if not self.protocol:
+            raise ValueError("protocol: got an empty name, expected for example 'sync-hard/1'")
+        if self.n < 1:
+            raise ValueError(f"n: got {self.n}, expected at least 1")
+        if not self.seeds:
+            raise ValueError("seeds: got none, expected at least one")
+        # A NaN would be written as invalid JSON and read as a missing result.
+        for name, figure in self._figures():
+            if not math.isfinite(figure):
+                raise ValueError(f"{name}: got {figure}, expected a finite number")
+
+    def _figures(self) -> list[tuple[str, float]]:
+        named = [("value", self.value), ("chance", self.chance), ("baseline", self.baseline)]
+        named += [("spread", self.spread), *self.controls.items()]
+        named += [("interval", end) for end in self.interval or ()]
+        return [(name, figure) for name, figure in named if figure is not None]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record as JSON types."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, record: dict[str, Any]) -> Result:
+        """The record from :meth:`to_dict` or from JSON, where tuples have become lists."""
+        interval = record["interval"]
+        return cls(
+            **{
+                **record,
+                "seeds": tuple(record["seeds"]),
+                "interval": None if interval is None else (interval[0], interval[1]),
+            }
+        )
+
+
+def save_results(results: Sequence[Result], path: str | os.PathLike[str]) -> None:
+    """Write results as one JSON file; an existing file is replaced only when all is written."""
+    path = Path(path)
+    partial = path.with_name(path.name + ".partial")
+    text = json.dumps([result.to_dict() for result in results], indent=2, allow_nan=False)
+    partial.write_text(text + "\n")
+    partial.replace(path)
+
+
+def load_results(path: str | os.PathLike[str]) -> list[Result]:
+    """Read what :func:`save_results` wrote."""
+    return [Result.from_dict(record) for record in json.loads(Path(path).read_text())]
+
+
+def markdown_table(results: Sequence[Result]) -> str:
+    """Results as a Markdown table, one row each; what was not measured is left blank."""
+    names = list(dict.fromkeys(name for result in results for name in result.controls))
+    header = ["protocol", "value", "95 % interval", "sd over seeds", "chance", "random network"]
+    header += [*names, "n", "seeds"]
+    lines = [_row(header), _row(["---"] * len(header))]
+    lines += [_row(_cells(result, names)) for result in results]
+    return "\n".join(lines) + "\n"
+
+
+def _cells(result: Result, controls: Sequence[str]) -> list[str]:
+    interval = "" if result.interval is None else "{:.3f}–{:.3f}".format(*result.interval)
+    value = f"{result.value:.3f}" + ("" if result.unit == "rate" else f" {result.unit}")
+    figures = [result.spread, result.chance, result.baseline]
+    figures += [result.controls.get(name) for name in controls]
+    blank_or_number = ["" if figure is None else f"{figure:.3f}" for figure in figures]
+    seeds = ", ".join(str(seed) for seed in result.seeds)
+    return [result.protocol, value, interval, *blank_or_number, str(result.n), seeds]
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"

@@ -1,0 +1,1 @@
+"""Where in the picture the sound comes from: maps, controls, scores, pictures."""
