@@ -141,7 +141,7 @@ def near_event(times_s: Floats, event_times_s: Floats) -> Bools:
     """Which frames at ``times_s`` (K,) are event frames, given event onsets (E,): (K,) bool."""
     since_s = np.asarray(times_s)[:, None] - np.asarray(event_times_s)[None, :]
     near = (since_s <= EVENT_FRAME_AFTER_S) & (since_s > -EVENT_FRAME_BEFORE_S)
-    return near.any(axis=1)
+    return np.asarray(near.any(axis=1))
 
 
 def boxes_at(boxes: Floats, boxes_fps: float, times_s: Floats) -> Floats:

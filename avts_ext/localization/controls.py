@@ -1,0 +1,55 @@
+"""What a map must beat before it may be said to listen.
+
+Two more controls need nothing but `locate`: the sound of another recording, and no sound.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from avts_ext.evaluation.inference import inference
+
+__all__ = ["centre_maps", "random_network"]
+
+
+def random_network(model: Any, frames: Tensor, waveform: Tensor, seed: int) -> Any:
+    """A network like ``model`` that has learned nothing.
+
+    Its BatchNorm layers take their statistics from the given clips: with those it was built with,
+    a random network would be worse than random, since its activations would have no fixed scale.
+
+    Args:
+        model: a `models.AVTS`; only its configuration and device are used.
+        frames: (B, T, H, W, 3) uint8 clips.
+        waveform: (B, S) float32 their sound.
+        seed: of the weights.
+
+    Returns:
+        A new model in evaluation mode.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        untrained = type(model)(model.config).to(frames.device)
+    norms = [m for m in untrained.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    with inference(untrained):
+        for norm in norms:
+            norm.momentum = 1.0
+            norm.train()
+        untrained.embed_video(frames)
+        untrained.embed_audio(waveform)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    return untrained.eval()
+
+
+def centre_maps(n_maps: int, size: tuple[int, int]) -> Tensor:
+    """Maps (n_maps, H, W) float32 that always point at the centre, half as high H / 7 away."""
+    height, width = size
+    y = torch.arange(height) - (height - 1) / 2
+    x = torch.arange(width) - (width - 1) / 2
+    squared = y[:, None] ** 2 + x[None, :] ** 2
+    return torch.exp2(-squared / (height / 7) ** 2).expand(n_maps, -1, -1).clone()
