@@ -2,6 +2,7 @@
 
 from avts_ext.data.cache import CachedReader, CacheError
 from avts_ext.data.clips import Clip, ClipSource, ClipSpec
+from avts_ext.data.dataset import Batch, SyncClipDataset, SyncItem, collate
 from avts_ext.data.faults import Fault, MediaError, SkipReport, TooManyBrokenFilesError
 from avts_ext.data.index import MediaEntry, index_folder
 from avts_ext.data.media import MediaReader
@@ -9,6 +10,7 @@ from avts_ext.data.probe import MediaInfo, probe
 from avts_ext.data.sampler import ClipBatchSampler
 
 __all__ = [
+    "Batch",
     "CacheError",
     "CachedReader",
     "Clip",
@@ -21,7 +23,10 @@ __all__ = [
     "MediaInfo",
     "MediaReader",
     "SkipReport",
+    "SyncClipDataset",
+    "SyncItem",
     "TooManyBrokenFilesError",
+    "collate",
     "index_folder",
     "probe",
 ]
