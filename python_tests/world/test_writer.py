@@ -62,8 +62,9 @@ def test_decoded_frames_are_the_rendered_ones(decoded):
         # Luma: the colour of single grains is lost to chroma subsampling.
         seen, meant = (pictures @ [0.299, 0.587, 0.114] for pictures in (frames, rendered))
         error = np.abs(seen[:, None] - meant[None]).mean(axis=(2, 3))
-        assert np.array_equal(error.argmin(axis=1), np.arange(N_FRAMES))
-        assert error.diagonal().max() < 4
+        own, best = error.diagonal(), error.min(axis=1)
+        # Neighbours may look the same at times, but one frame off would show in nearly all.
+        assert own.max() < 4 and np.all(own < best + 0.3) and np.mean(own == best) > 0.8
 
 
 def test_decoded_sound_is_the_rendered_one_to_the_sample(decoded):
@@ -111,8 +112,5 @@ def test_bytes_do_not_depend_on_what_memory_held_before():
     digests = set()
     for byte in ("0", "85", "255"):
         environment = os.environ | {"MALLOC_PERTURB_": byte}
-        digests.add(
-            subprocess.run(command, env=environment, capture_output=True, check=True).stdout
-        )
-    assert len(digests) == 1
-    assert len(digests.pop().strip()) == hashlib.sha256().digest_size * 2
+        digests.add(subprocess.check_output(command, env=environment, text=True).strip())
+    assert len(digests) == 1 and len(digests.pop()) == 64
