@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from avts_ext.ops.clip_offset import PairKind
 from broken_media import damage_video
 from flash_beep import FlashBeep
 from torch.utils.data import DataLoader
@@ -26,6 +25,7 @@ from avts_ext.data import (
     index_folder,
 )
 from avts_ext.data.readers import ReaderPool
+from avts_ext.ops.clip_offset import PairKind
 
 SPEC = ClipSpec(n_frames=4, fps=8, height=16, width=16, sample_rate=8000)
 MIXED = {"easy": 0.5, "hard": 0.5}

@@ -1,0 +1,47 @@
+"""``avts VERB``: every verb is an ordinary function, and its docstring is its help."""
+
+import importlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from jsonargparse import auto_cli
+
+# Verb -> "module:function", imported only when asked for: `avts doctor` must answer where torch or
+# PyAV is broken.
+VERBS = {
+    "doctor": "avts_ext.cli.doctor:doctor",
+}
+
+USAGE = f"usage: avts VERB [options]\n\nverbs: {', '.join(VERBS)}\n\navts VERB --help tells more."
+
+
+def load(verb: str) -> Callable[..., Any]:
+    """The function behind a verb."""
+    module, function = VERBS[verb].split(":")
+    return getattr(importlib.import_module(module), function)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one verb; the exit status is 0, or 2 for unusable arguments, or 1 for a failure."""
+    verb, *rest = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    if verb in ("-h", "--help"):
+        print(USAGE)
+        return 0
+    if verb not in VERBS:
+        print(f"avts: verb is {verb!r}, expected one of: {', '.join(VERBS)}", file=sys.stderr)
+        return 2
+    try:
+        auto_cli(load(verb), args=rest, prog=f"avts {verb}")
+    except (ValueError, OSError) as error:
+        # The messages of bad input and of the file system are written for users.
+        print(f"avts {verb}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"\navts {verb}: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
