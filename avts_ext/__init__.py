@@ -3,5 +3,6 @@
 __version__ = "0.1.0"
 
 from avts_ext._extension import build_info  # needs __version__ above
+from avts_ext.losses import SyncContrastiveLoss
 
-__all__ = ["__version__", "build_info"]
+__all__ = ["SyncContrastiveLoss", "__version__", "build_info"]

@@ -1,5 +1,19 @@
 """The operators: stateless functions on tensors, registered with PyTorch's dispatcher."""
 
 from avts_ext.ops.clip_offset import ClipOffsets, PairKind, sample_clip_offsets
+from avts_ext.ops.sync_loss import (
+    MinedNegatives,
+    mine_hardest_negatives,
+    sync_contrastive_loss,
+    sync_pair_loss,
+)
 
-__all__ = ["ClipOffsets", "PairKind", "sample_clip_offsets"]
+__all__ = [
+    "ClipOffsets",
+    "MinedNegatives",
+    "PairKind",
+    "mine_hardest_negatives",
+    "sample_clip_offsets",
+    "sync_contrastive_loss",
+    "sync_pair_loss",
+]

@@ -106,8 +106,8 @@ def sync_contrastive_loss(
 
     ``objective="infonce"`` uses the logits s = <video row, audio row> / temperature::
 
-        1/2 mean over video rows of [ log sum exp(s of positives and negatives) - mean s of positives ]
-        + 1/2 the same over audio rows
+        1/2 mean over video rows of [log sum exp(s of positives and negatives)
+                                     - mean of (s of positives)]  +  1/2 the same over audio rows
 
     where each mean is over the rows that have a positive. ``mining`` must then be "all". Normalise
     the embeddings before if logits are to be cosines.
@@ -254,7 +254,9 @@ def _check_embeddings(video: Tensor, audio: Tensor) -> None:
         if not rows.dtype.is_floating_point:
             raise ValueError(f"{name} is {rows.dtype}, expected a floating-point dtype")
     if video.shape[1] != audio.shape[1]:
-        raise ValueError(f"audio has D = {audio.shape[1]}, expected that of video, {video.shape[1]}")
+        raise ValueError(
+            f"audio has D = {audio.shape[1]}, expected that of video, {video.shape[1]}"
+        )
     if video.dtype != audio.dtype:
         raise ValueError(f"audio is {audio.dtype}, expected the dtype of video, {video.dtype}")
 
@@ -363,10 +365,11 @@ _N_BATCH = len(_Batch._fields)
 
 def _views(batch: _Batch) -> tuple[tuple, tuple, tuple]:
     """What the kernels take: each side as (rows, ids, starts), and the rule."""
-    b = _Batch(*(x.contiguous() if isinstance(x, Tensor) else x for x in batch))
-    video = (b.video.detach(), b.video_ids, b.video_start_s)
-    audio = (b.audio.detach(), b.audio_ids, b.audio_start_s)
-    return video, audio, (b.hard_from_s, b.super_hard_from_s, b.negatives)
+    video, audio, video_ids, audio_ids, video_start_s, audio_start_s = (
+        x.detach().contiguous() for x in batch[:6]
+    )
+    rule = batch.hard_from_s, batch.super_hard_from_s, batch.negatives
+    return (video, video_ids, video_start_s), (audio, audio_ids, audio_start_s), rule
 
 
 def _empty_rows(rows: Tensor) -> Tensor:
@@ -536,6 +539,4 @@ for _name, _backward, _save in (
     ("sync_infonce", _infonce_backward, _save_infonce),
     ("sync_pair", _pair_backward, _save_pair),
 ):
-    torch.library.register_autograd(
-        f"avts::{_name}", _backward, setup_context=_save, lib=LIBRARY
-    )
+    torch.library.register_autograd(f"avts::{_name}", _backward, setup_context=_save, lib=LIBRARY)
