@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from avts_ext.data.clips import ClipSource, ClipSpec
 from avts_ext.evaluation.inference import inference
@@ -71,7 +71,7 @@ def answer(
         questions: from `questions_about`.
         batch_size: clips at a time; does not change the result.
     """
-    spec = model.config.clip
+    spec, device = model.config.clip, _device(model)
     right, wrong = [], []
     order = np.arange(len(questions.media))
     with inference(model):
@@ -81,9 +81,10 @@ def answer(
                 (recordings[questions.wrong_media[q]], questions.wrong_start_s[q]) for q in batch
             ]
             clips = [r.source.read_clip(r.start_s + at_s, spec) for r, at_s in asked]
-            video = model.embed_video(torch.stack([clip.frames for clip in clips]))
-            own = model.embed_audio(torch.stack([clip.waveform for clip in clips]))
-            foreign = model.embed_audio(torch.stack([_sound(r, at_s, spec) for r, at_s in other]))
+            video = model.embed_video(torch.stack([clip.frames for clip in clips]).to(device))
+            own = model.embed_audio(torch.stack([clip.waveform for clip in clips]).to(device))
+            sounds = torch.stack([_sound(r, at_s, spec) for r, at_s in other])
+            foreign = model.embed_audio(sounds.to(device))
             right.append(torch.linalg.vector_norm(video - own, dim=1))
             wrong.append(torch.linalg.vector_norm(video - foreign, dim=1))
     return score_pairs(torch.cat(right).cpu().numpy(), torch.cat(wrong).cpu().numpy())
@@ -109,7 +110,7 @@ def estimate_offset(
     Raises:
         ValueError: a recording too short.
     """
-    spec = model.config.clip
+    spec, device = model.config.clip, _device(model)
     last_s = recording.usable_s(spec) - spec.duration_s - max_offset_s
     if last_s < max_offset_s:
         raise ValueError(
@@ -123,9 +124,9 @@ def estimate_offset(
     with inference(model):
         for start_s in starts_s:
             frames, _ = recording.source.read_frames(recording.start_s + start_s, spec)
-            video.append(model.embed_video(frames[None])[0])
+            video.append(model.embed_video(frames[None].to(device))[0])
             sounds = [_sound(recording, start_s + offset_s, spec) for offset_s in offsets_s]
-            audio.append(model.embed_audio(torch.stack(sounds)))
+            audio.append(model.embed_audio(torch.stack(sounds).to(device)))
     curve = offset_curve(torch.stack(video).cpu().numpy(), torch.stack(audio).cpu().numpy())
     return parabolic_minimum(curve, offsets_s)
 
@@ -137,7 +138,7 @@ def recording_features(model: Any, recordings: Sequence[Recording]) -> NDArray[n
     for recording in recordings:
         n_clips = int(recording.usable_s(spec) / spec.duration_s)
         sounds = [_sound(recording, n * spec.duration_s, spec) for n in range(n_clips)]
-        rows.append(conv5_features(model, torch.stack(sounds)).mean(0))
+        rows.append(conv5_features(model, torch.stack(sounds).to(_device(model))).mean(0))
     return np.stack(rows)
 
 
@@ -151,6 +152,10 @@ def read_whole(recording: Recording, spec: ClipSpec) -> tuple[Tensor, Tensor]:
     whole = replace(spec, n_frames=int(recording.usable_s(spec) * spec.fps))
     clip = recording.source.read_clip(recording.start_s, whole)
     return clip.frames, clip.waveform
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device
 
 
 def _sound(recording: Recording, at_s: float, spec: ClipSpec) -> Tensor:

@@ -39,6 +39,11 @@ class SoundMaps:
     maps: Tensor
     times_s: Tensor
 
+    def nearest(self, times_s: Tensor) -> Tensor:
+        """The maps (K, H, W) of the moments nearest to ``times_s`` (K,), such as all frames'."""
+        distance_s = (times_s.to(self.times_s)[:, None] - self.times_s).abs()
+        return self.maps[distance_s.argmin(1)]
+
 
 def locate(
     model: Any,

@@ -7,7 +7,14 @@ from torch import nn
 from avts_ext.data.clips import ClipSpec
 from avts_ext.localization.controls import centre_maps, random_network
 from avts_ext.localization.geometry import CellGrid
-from avts_ext.localization.readout import average_windows, blur, locate, similarity, track
+from avts_ext.localization.readout import (
+    SoundMaps,
+    average_windows,
+    blur,
+    locate,
+    similarity,
+    track,
+)
 
 CLIP = ClipSpec(n_frames=4, fps=8, height=16, width=16, sample_rate=800)
 
@@ -99,6 +106,12 @@ def test_an_earlier_layer_sharpens_the_map():
     # Pixel (4, 3) is black, beside the red square: the coarse map bleeds into it.
     assert plain.maps[0, 4, 3] > 0 and sharp.maps[0, 4, 3] == 0
     assert sharp.maps[0, 4, 2] == pytest.approx(plain.maps[0, 4, 2].item(), rel=1e-2)
+
+
+def test_nearest_map():
+    found = SoundMaps(torch.arange(3.0).view(3, 1, 1), torch.tensor([0, 0.25, 0.5]).double())
+    times_s = torch.tensor([0.1, 0.15, 0.25, 9.0])
+    assert found.nearest(times_s).flatten().tolist() == [0, 1, 1, 2]
 
 
 def test_average_windows_by_hand():
