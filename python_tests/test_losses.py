@@ -24,12 +24,8 @@ def test_example_runs():
 def test_is_the_function_with_its_options(options):
     video, audio = torch.randn(2, 6, 8)
     ids, starts_s = torch.tensor([0, 0, 1, 1, 2, 2]), torch.tensor([0, 2, 0, 0.5, 0, 9])
-    windows = {
-        "video_ids": ids,
-        "audio_ids": ids,
-        "video_start_s": starts_s,
-        "audio_start_s": starts_s,
-    }
+    windows = {"video_ids": ids, "audio_ids": ids}
+    windows |= {"video_start_s": starts_s, "audio_start_s": starts_s}
     module = SyncContrastiveLoss(**options)
     assert torch.equal(
         module(video, audio, **windows), sync_contrastive_loss(video, audio, **options, **windows)

@@ -47,11 +47,11 @@ double inverse_or_zero(int64_t count) { return count ? 1.0 / static_cast<double>
 
 template <typename T>
 std::vector<MarginRow> margin_pass(const Side<T>& self, const Side<T>& other, const PairRule& rule,
-                                   double margin, int threads) {
+                                   double margin, bool hardest, int threads) {
   const Panels<T> panels(other);
   std::vector<MarginRow> rows(self.count);
   for_rows(self, other, threads, [&](int64_t begin, int64_t end) {
-    kernels<T>().margin_rows(self, other, panels.elements.data(), rule, margin, begin, end,
+    kernels<T>().margin_rows(self, other, panels.elements.data(), rule, margin, hardest, begin, end,
                              rows.data());
   });
   return rows;
@@ -114,7 +114,7 @@ template <typename T>
 MarginResult margin_forward(const Side<T>& video, const Side<T>& audio, const PairRule& rule,
                             double margin, bool hardest, int threads, int64_t* video_hardest,
                             int64_t* audio_hardest) {
-  const auto rows = margin_pass(video, audio, rule, margin, threads);
+  const auto rows = margin_pass(video, audio, rule, margin, hardest, threads);
   double positive_sum = 0, negative_sum = 0;
   int64_t positives = 0, negatives = 0;
   for (const MarginRow& row : rows) {
@@ -124,7 +124,7 @@ MarginResult margin_forward(const Side<T>& video, const Side<T>& audio, const Pa
     negatives += row.negatives;
   }
   if (hardest) {
-    const auto columns = margin_pass(audio, video, rule, margin, threads);
+    const auto columns = margin_pass(audio, video, rule, margin, hardest, threads);
     negative_sum = mined_hinges(rows, margin, video_hardest);
     negative_sum += mined_hinges(columns, margin, audio_hardest);
     negatives = video.count + audio.count;

@@ -12,7 +12,8 @@
 
 namespace avts::sync_loss {
 
-enum Kind : int8_t { kIgnored = -1, kPositive = 0, kEasy = 1, kHard = 2, kSuperHard = 3 };
+// The kinds of negatives, numbered as in Python.
+enum Kind { kEasy = 1, kHard = 2, kSuperHard = 3 };
 
 // One modality: `count` rows of `dim` elements, the medium and the window start of each.
 template <typename T>
@@ -38,6 +39,7 @@ struct Panels {
   std::vector<T> elements;
 };
 
+// The negatives' sum and count are kept without mining, the hardest one with it.
 struct MarginRow {
   double positive_sum, negative_sum;  // of d^2, and of max(margin - d, 0)^2 over all negatives
   int64_t positives, negatives;       // how many of each
@@ -62,7 +64,8 @@ struct InfoNceWeights {
 template <typename T>
 struct Kernels {
   void (*margin_rows)(const Side<T>& self, const Side<T>& other, const T* other_panels,
-                      const PairRule&, double margin, int64_t begin, int64_t end, MarginRow* out);
+                      const PairRule&, double margin, bool hardest, int64_t begin, int64_t end,
+                      MarginRow* out);
   void (*margin_all_gradient)(const Side<T>& self, const Side<T>& other, const T* other_panels,
                               const PairRule&, const MarginWeights&, int64_t begin, int64_t end,
                               T* gradient);
