@@ -62,8 +62,8 @@ def locate(
         frames: (F, H, W, 3) uint8 at the model's frame rate, at least one clip long.
         waveform: (S,) float32 from the time of the first frame on, at least as long as the clips;
             None for the control without sound.
-        before: name of an earlier layer of the tower, such as "layer2", whose similarity to what
-            the map found sharpens it; None leaves it out.
+        before: name of an earlier layer of the tower with a finer grid, such as "layer1" of
+            ``mc3_small``, whose similarity to what the map found sharpens it; None leaves it out.
         track_sigma_s: width of the Gaussian in time.
         blur_sigma_px: width of the Gaussian in the picture.
         batch_size: clips at a time; does not change the result.
@@ -83,14 +83,17 @@ def locate(
             features = model.video_features(model.video_input(clips[batch]))
             maps.append(_clip_maps(model, features, None if sounds is None else sounds[batch]))
             earlier.append(layer.value)
-    steps = track(average_windows(torch.cat(maps)), track_sigma_s * float(clip.fps) / step)
+    sigma_steps = track_sigma_s * float(clip.fps) / step
+    steps = track(average_windows(torch.cat(maps)), sigma_steps)
     pixels = upsample(steps, grid, size)
     if before is not None:
         earlier_grid = cell_grid(model.video, before)
         # An earlier layer may keep more steps in time; those of the map are among them.
         every = round(step / earlier_grid.stride[0])
         seen = average_windows(torch.cat(earlier)[:, :, ::every].transpose(1, 2))
-        pixels = pixels * similarity(pixels, seen, earlier_grid).sqrt()
+        # Tracked like the map: an object looks unlike itself for the moment of an event.
+        alike = track(similarity(pixels, seen, earlier_grid), sigma_steps)
+        pixels = pixels * alike.sqrt()
     times_s = torch.arange(len(steps), dtype=torch.float64) * step + grid.first[0]
     return SoundMaps(blur(pixels, blur_sigma_px), times_s / float(clip.fps))
 
