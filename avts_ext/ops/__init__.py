@@ -1,6 +1,7 @@
 """The operators: stateless functions on tensors, registered with PyTorch's dispatcher."""
 
 from avts_ext.ops.clip_offset import ClipOffsets, PairKind, sample_clip_offsets
+from avts_ext.ops.log_mel import log_mel_spectrogram
 from avts_ext.ops.sync_loss import (
     MinedNegatives,
     mine_hardest_negatives,
@@ -12,6 +13,7 @@ __all__ = [
     "ClipOffsets",
     "MinedNegatives",
     "PairKind",
+    "log_mel_spectrogram",
     "mine_hardest_negatives",
     "sample_clip_offsets",
     "sync_contrastive_loss",
