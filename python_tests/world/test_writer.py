@@ -25,12 +25,16 @@ from avts_ext.world.writer import encode_mp4
 
 ALL_FRAMES = ClipSpec(N_FRAMES, Fraction(FPS), SIZE_PX, SIZE_PX, SAMPLE_RATE)
 ENCODE = """
-import hashlib, numpy, sys
+import hashlib
+import numpy
+from avts_ext.world.picture import render_picture
+from avts_ext.world.scene import draw_scene
 from avts_ext.world.writer import encode_mp4
-rng = numpy.random.default_rng(0)
-frames = rng.integers(0, 255, (40, 8, 8, 3), dtype=numpy.uint8).repeat(8, 1).repeat(8, 2)
-waveform = rng.uniform(-0.5, 0.5, 40000).astype(numpy.float32)
-print(hashlib.sha256(encode_mp4(frames, 16, waveform, 16000)).hexdigest())
+digest = hashlib.sha256()
+for index in (1, 3, 4, 5):
+    waveform = numpy.sin(numpy.arange(96000, dtype=numpy.float32) / (1 + index)) / 2
+    digest.update(encode_mp4(render_picture(draw_scene(0, index))[0], 16, waveform, 16000))
+print(digest.hexdigest())
 """
 
 
