@@ -30,11 +30,19 @@ struct SquaredDifference {
   static void add(const V& a, const V& b, V* sum) {
     *sum += (a - b) * (a - b);
   }
+  template <typename T, typename V>
+  static void add_derivative(T factor, const V& a, const V& b, V* sum) {  // by a, halved
+    *sum += factor * (a - b);
+  }
 };
 struct Product {
   template <typename V>
   static void add(const V& a, const V& b, V* sum) {
     *sum += a * b;
+  }
+  template <typename T, typename V>
+  static void add_derivative(T factor, const V&, const V& b, V* sum) {
+    *sum += factor * b;
   }
 };
 
@@ -134,6 +142,40 @@ static void add_difference(const T* a, const T* b, double scale, int64_t dim, T*
   for (int64_t k = 0; k < dim; ++k) gradient_a[k] += factor * (a[k] - b[k]);
 }
 
+// gradient += sum over columns of factor * (a - row) or, for a product, factor * row. A block of
+// the gradient stays in registers while the tile's rows pass. Zero factors are skipped, so that
+// rows without a part in the loss may hold anything.
+template <typename Term, typename T>
+static void add_rows(const T* a, const Side<T>& other, const Tile<T>& tile, const T* factors,
+                     T* gradient) {
+  using V = typename VectorOf<T>::type;
+  constexpr int kVector = sizeof(V) / sizeof(T), kVectors = 4, kBlock = kVectors * kVector;
+  const int64_t dim = other.dim;
+  int active[Tile<T>::kLanes], count = 0;
+  for (int c = 0; c < tile.columns; ++c) {
+    active[count] = c;
+    count += factors[c] != 0;
+  }
+  const T* first_row = other.rows + tile.first_column * dim;
+  int64_t k = 0;
+  for (; k + kBlock <= dim; k += kBlock) {
+    V sums[kVectors], own[kVectors], row[kVectors];
+    __builtin_memcpy(sums, gradient + k, sizeof(sums));
+    __builtin_memcpy(own, a + k, sizeof(own));
+    for (int n = 0; n < count; ++n) {
+      __builtin_memcpy(row, first_row + active[n] * dim + k, sizeof(row));
+      const T factor = factors[active[n]];
+      for (int q = 0; q < kVectors; ++q) Term::add_derivative(factor, own[q], row[q], &sums[q]);
+    }
+    __builtin_memcpy(gradient + k, sums, sizeof(sums));
+  }
+  for (int n = 0; n < count; ++n) {
+    const T* row = first_row + active[n] * dim;
+    const T factor = factors[active[n]];
+    for (int64_t q = k; q < dim; ++q) Term::add_derivative(factor, a[q], row[q], &gradient[q]);
+  }
+}
+
 // A NaN is the hardest of all, so that it reaches the loss; among equals the first stays. Before
 // the first negative hardest_d2 is NaN.
 static void note_negative(double d2, int64_t j, MarginRow* row) {
@@ -215,11 +257,7 @@ static void margin_all_gradient(const Side<T>& self, const Side<T>& other, const
           slopes[c] = roles[c] == kNegative ? static_cast<T>(weights.negative) * slope : T{0};
           slopes[c] = roles[c] == kPositive ? static_cast<T>(2 * weights.positive) : slopes[c];
         }
-        for (int c = 0; c < tile.columns; ++c) {
-          if (slopes[c] == 0) continue;
-          const T* row = other.rows + (tile.first_column + c) * dim;
-          add_difference(self.rows + i * dim, row, slopes[c], dim, gradient + i * dim);
-        }
+        add_rows<SquaredDifference>(self.rows + i * dim, other, tile, slopes, gradient + i * dim);
       });
 }
 
@@ -359,13 +397,7 @@ static void infonce_gradient(const Side<T>& self, const Side<T>& other, const T*
           factors[c] = static_cast<T>(slope * weights.inverse_temperature);
         }
         logit_gradient_sums[i] += sum;
-        T* out = gradient + i * dim;
-        for (int c = 0; c < tile.columns; ++c) {
-          if (factors[c] == 0) continue;
-          const T factor = factors[c], *row = other.rows + (first + c) * dim;
-#pragma omp simd
-          for (int64_t k = 0; k < dim; ++k) out[k] += factor * row[k];
-        }
+        add_rows<Product>(self.rows + i * dim, other, tile, factors, gradient + i * dim);
       });
 }
 
