@@ -9,6 +9,7 @@ that the two differ without colour as well; a legend below the picture says so.
 from __future__ import annotations
 
 import io
+import itertools
 import os
 from collections.abc import Iterable
 from fractions import Fraction
@@ -152,7 +153,7 @@ def save_overlay_video(
         video.height, video.width = first.shape[:2]
         video.pix_fmt = "yuv420p"
         audio = container.add_stream("aac", rate=sample_rate, layout="mono")
-        _mux_pictures(container, video, first, rest, fps)
+        _mux_pictures(container, video, itertools.chain([first], rest), fps)
         _mux_sound(container, audio, waveform, sample_rate)
     _replace(path, buffer.getvalue())
 
@@ -160,11 +161,10 @@ def save_overlay_video(
 def _mux_pictures(
     container: av.container.OutputContainer,
     stream: av.VideoStream,
-    first: Bytes,
-    rest: Iterable[Bytes],
+    pictures: Iterable[Bytes],
     fps: Fraction,
 ) -> None:
-    for index, picture in enumerate([first, *rest]):
+    for index, picture in enumerate(pictures):
         frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
         frame.pts, frame.time_base = index, 1 / Fraction(fps)
         container.mux(stream.encode(frame))
