@@ -1,0 +1,119 @@
+import dataclasses
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from avts_ext.data import ClipSpec
+from avts_ext.models.avts import AVTS, NORMALIZATIONS, AVTSConfig
+
+
+def clips(count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    frames = torch.randint(0, 256, (count, 8, 64, 64, 3), dtype=torch.uint8)
+    return frames, 0.1 * torch.randn(count, 16000)
+
+
+@pytest.mark.parametrize("normalization", NORMALIZATIONS)
+def test_stages_make_up_the_embeddings(normalization: str) -> None:
+    model = AVTS(AVTSConfig(normalization=normalization)).eval()
+    frames, waveform = clips(2)
+    with torch.no_grad():
+        video_map = model.video_features(model.video_input(frames))
+        conv5 = model.audio_features(model.audio_input(waveform))
+        video, audio = model(frames, waveform)
+        torch.testing.assert_close(video, model.normalize(model.project_video(video_map)))
+        torch.testing.assert_close(audio, model.normalize(model.project_audio(conv5)))
+    assert video_map.shape == (2, 64, 4, 8, 8)
+    assert conv5.shape == (2, 64, 5, 12)
+    assert video.shape == audio.shape == (2, 128)
+
+
+@pytest.mark.parametrize(("normalization", "length"), [("l2", 1.0), ("half_l2", 0.5)])
+def test_length_of_embeddings(normalization: str, length: float) -> None:
+    video, audio = AVTS(AVTSConfig(normalization=normalization))(*clips(3))
+    torch.testing.assert_close(video.norm(dim=1), torch.full((3,), length))
+    torch.testing.assert_close(audio.norm(dim=1), torch.full((3,), length))
+
+
+def test_batch_normalization_has_statistics_of_each_tower() -> None:
+    for embedding in AVTS(AVTSConfig(normalization="batch")).train()(*clips(4)):
+        torch.testing.assert_close(embedding.mean(0), torch.zeros(128), atol=1e-6, rtol=0)
+        spread = embedding.square().mean(0) * 128
+        # Dimensions that hardly vary stay below one, because of BatchNorm's epsilon.
+        assert spread.max() < 1 + 1e-4 and spread.median() > 0.9
+
+
+def test_inputs_are_normalised_and_channels_last() -> None:
+    model = AVTS(AVTSConfig(log_mel_mean=-3.0, log_mel_std=2.0))
+    frames, waveform = clips(2)
+    x = model.video_input(frames)
+    assert x.shape == (2, 3, 8, 64, 64)
+    assert x.is_contiguous(memory_format=torch.channels_last_3d)
+    expected = (frames[1, 2, 3, 4, 0].item() / 255 - 0.4) / 0.25
+    assert x[1, 0, 2, 3, 4].item() == pytest.approx(expected, abs=1e-6)
+    log_mel = model.audio_input(waveform)
+    assert log_mel.shape == (2, 1, 40, 100)
+    torch.testing.assert_close(log_mel[:, 0] * 2 - 3, model.log_mel(waveform))
+
+
+def test_each_time_step_has_its_own_dimensions() -> None:
+    model = AVTS(AVTSConfig(normalization="none")).eval()
+    features = torch.rand(1, 64, 4, 8, 8)
+    changed = features.clone()
+    changed[:, :, 2] += 1
+    with torch.no_grad():
+        moved = model.project_video(changed) - model.project_video(features)
+    steps = moved.view(32, 4).abs().amax(0) > 0
+    assert steps.tolist() == [False, False, True, False]
+
+
+@pytest.mark.parametrize("normalization", ["l2", "batch"])
+def test_saved_model_is_the_same_model(tmp_path, normalization: str) -> None:
+    clip = ClipSpec(fps="30000/1001", n_frames=8)
+    config = AVTSConfig(normalization=normalization, clip=clip, log_mel_mean=-4.0)
+    model = AVTS(config)
+    frames, waveform = clips(3)
+    model.train()(frames, waveform)  # so that BatchNorm has statistics worth saving
+    model.save(tmp_path / "model.safetensors")
+    loaded = AVTS.load(tmp_path / "model.safetensors")
+    assert loaded.config == config
+    assert not loaded.training
+    with torch.no_grad():
+        for ours, theirs in zip(
+            loaded(frames, waveform), model.eval()(frames, waveform), strict=True
+        ):
+            assert torch.equal(ours, theirs)
+    assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+def test_file_without_a_configuration_is_refused(tmp_path) -> None:
+    save_file({"weight": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(ValueError, match=r"was not written by AVTS\.save"):
+        AVTS.load(tmp_path / "other.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"video_tower": "i3d"}, "video_tower must be one of mc3_18, .*, got 'i3d'"),
+        ({"audio_tower": "mc3_18"}, "audio_tower must be one of vgg, vgg_small"),
+        ({"normalization": "L2"}, "normalization must be one of l2, .*, got 'L2'"),
+        ({"embedding_dim": 126}, "embedding_dim must be a multiple of time_steps = 4, got 126"),
+        ({"time_steps": 0}, "time_steps must be at least 1, got 0"),
+        ({"log_mel": {"sample_rate": 8000}}, "sample_rate must be that of clip, 16000 Hz, got 8"),
+        ({"log_mel_std": 0.0}, "log_mel_std and pixel_std must be positive"),
+    ],
+)
+def test_contradictory_configuration(change: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(AVTSConfig(), **change)
+
+
+def test_wrong_inputs() -> None:
+    model = AVTS(AVTSConfig())
+    with pytest.raises(TypeError, match=r"frames must be uint8, got torch\.float32"):
+        model.embed_video(torch.zeros(1, 8, 64, 64, 3))
+    with pytest.raises(ValueError, match=r"frames must be \(B, T, H, W, 3\), got \(1, 3, 8, 64, 6"):
+        model.embed_video(torch.zeros(1, 3, 8, 64, 64, dtype=torch.uint8))
+    with pytest.raises(ValueError, match=r"waveform must be \(B, S\), got \(16000,\)"):
+        model.embed_audio(torch.zeros(16000))
