@@ -39,7 +39,7 @@ class AVTSConfig:
             in each dimension over the batch) or "none". Without any, margin training collapses.
         clip: what a clip is, in frames, pixels and samples.
         log_mel: arguments of `LogMelSpectrogram` that differ from its preset "avts".
-        log_mel_mean: subtracted from the log-mel spectrogram.
+        log_mel_mean: subtracted from the log-mel spectrogram; the default fits the generated world.
         log_mel_std: then divided by.
         pixel_mean: of red, green, blue, in [0, 1].
         pixel_std: likewise.
@@ -53,8 +53,8 @@ class AVTSConfig:
     normalization: str = "l2"
     clip: ClipSpec = field(default_factory=ClipSpec)
     log_mel: dict[str, Any] = field(default_factory=dict)
-    log_mel_mean: float = -2.3
-    log_mel_std: float = 2.45
+    log_mel_mean: float = -2.8
+    log_mel_std: float = 2.4
     pixel_mean: tuple[float, float, float] = (0.4, 0.4, 0.4)
     pixel_std: tuple[float, float, float] = (0.25, 0.25, 0.25)
 

@@ -1,0 +1,125 @@
+"""The folder of a run: models for use, and the one file from which training goes on exactly."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from avts_ext.models.avts import AVTS
+from avts_ext.training.config import PretrainConfig
+from avts_ext.training.schedule import Schedule
+
+# What may differ when a run goes on: none of it changes what is computed.
+_FREE = {
+    "data": ("root", "cache_dir", "workers", "max_broken_files"),
+    "run": ("out_dir", "keep_every", "resume"),
+}
+
+
+@dataclass
+class Progress:
+    """How far a run has come.
+
+    Attributes:
+        epoch: of the next step, counted from 0; equally the number of finished epochs.
+        batch: of the next step within its epoch.
+        sums: running sums of the metrics of an unfinished epoch.
+        history: metrics of each finished epoch.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+class RunFolder:
+    """Files of one run. Each is written whole or not at all.
+
+    config.yaml, metrics.jsonl (a line per epoch), models `epoch_000.safetensors` (untrained) and
+    so on, `best.safetensors`, `last.safetensors`, and `resume.pt`.
+
+    Args:
+        config: of the run.
+
+    Raises:
+        FileExistsError: the folder holds a run and the configuration does not ask to resume it.
+        ValueError: it asks to, but differs from that run's configuration in what it computes.
+    """
+
+    def __init__(self, config: PretrainConfig) -> None:
+        self.path = Path(config.run.out_dir)
+        self._config = config
+        self._resume_path = self.path / "resume.pt"
+        self.can_resume = self._resume_path.exists()
+        if self.can_resume and not config.run.resume:
+            raise FileExistsError(
+                f"run.out_dir {str(self.path)!r} holds a run: set run.resume to go on with it, "
+                "or choose another folder"
+            )
+        if self.can_resume:
+            self._check_same_run()
+        self.path.mkdir(parents=True, exist_ok=True)
+        config.write_yaml(self.path / "config.yaml")
+
+    def save_model(self, model: AVTS, name: str) -> Path:
+        """Write the model as `name`.safetensors."""
+        path = self.path / f"{name}.safetensors"
+        model.save(path)
+        return path
+
+    def save_resume(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        schedule: Schedule,
+        progress: Progress,
+    ) -> None:
+        """Write metrics.jsonl and resume.pt."""
+        lines = "".join(json.dumps(metrics) + "\n" for metrics in progress.history)
+        self._write(self.path / "metrics.jsonl", lines.encode())
+        state = {
+            "config": self._config.plain(),
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "schedule": schedule.state_dict(),
+            "progress": dict(vars(progress)),
+        }
+        part = self._resume_path.with_name("resume.pt.part")
+        torch.save(state, part)
+        part.replace(self._resume_path)
+
+    def load_resume(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, schedule: Schedule
+    ) -> Progress:
+        """Put everything back into the state of the last `save_resume`."""
+        state = torch.load(self._resume_path, map_location="cpu", weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        schedule.load_state_dict(state["schedule"])
+        return Progress(**state["progress"])
+
+    def _check_same_run(self) -> None:
+        state = torch.load(self._resume_path, map_location="cpu", weights_only=True)
+        before, now = state["config"], self._config.plain()
+        for group, names in _FREE.items():
+            for name in names:
+                before[group].pop(name, None)
+                now[group].pop(name, None)
+        changed = [group for group in now if now[group] != before.get(group)]
+        if changed:
+            raise ValueError(
+                f"the run in {str(self.path)!r} goes on only with its own configuration, "
+                f"but {', '.join(changed)} changed; see its config.yaml"
+            )
+
+    @staticmethod
+    def _write(path: Path, data: bytes) -> None:
+        part = path.with_name(f"{path.name}.part")
+        part.write_bytes(data)
+        part.replace(path)
