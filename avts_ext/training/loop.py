@@ -20,7 +20,15 @@ from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from avts_ext.data import Batch, ClipBatchSampler, SkipReport, SyncClipDataset, collate, index_folder
+from avts_ext.data import (
+    Batch,
+    ClipBatchSampler,
+    SkipReport,
+    SyncClipDataset,
+    SyncItem,
+    collate,
+    index_folder,
+)
 from avts_ext.models.avts import AVTS
 from avts_ext.training.augment import augment
 from avts_ext.training.checkpoint import Progress, RunFolder
@@ -162,7 +170,7 @@ def train_step(
 
 def _clips(
     config: PretrainConfig, curriculum: Curriculum
-) -> tuple[DataLoader[Batch], ClipBatchSampler, SkipReport]:
+) -> tuple[DataLoader[SyncItem], ClipBatchSampler, SkipReport]:
     clip, data, run = config.model.clip, config.data, config.run
     entries, skipped = index_folder(data.root, min_duration_s=clip.duration_s)
     skipped.check_budget(data.max_broken_files)
