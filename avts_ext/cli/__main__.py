@@ -11,6 +11,7 @@ from jsonargparse import auto_cli
 # PyAV is broken.
 VERBS = {
     "doctor": "avts_ext.cli.doctor:doctor",
+    "pretrain": "avts_ext.cli.pretrain:pretrain",
 }
 
 USAGE = f"usage: avts VERB [options]\n\nverbs: {', '.join(VERBS)}\n\navts VERB --help tells more."
