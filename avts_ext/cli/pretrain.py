@@ -35,6 +35,4 @@ def pretrain(
         optimizer: how weights follow the gradient.
         schedule: how the learning rate changes.
     """
-    training.pretrain(
-        PretrainConfig(data, model, curriculum, loss, optimizer, schedule, run)
-    )
+    training.pretrain(PretrainConfig(data, model, curriculum, loss, optimizer, schedule, run))
