@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from avts_ext.localization.geometry import CellGrid, cell_grid, upsample
+from avts_ext.models.video import VIDEO_TOWERS
 
 
 class Residual(nn.Module):
@@ -53,6 +54,13 @@ def test_impulse_response_is_centred_where_the_grid_says(last):
         weight = response.sum(others)
         centre = (weight * torch.arange(len(weight))).sum() / weight.sum()
         assert centre.item() == pytest.approx(grid.first[axis] + grid.stride[axis] * cell[axis])
+
+
+@pytest.mark.parametrize("name", VIDEO_TOWERS)
+def test_towers_are_centred_as_they_say(name):
+    net = VIDEO_TOWERS[name]()
+    space = net.spatial_stride
+    assert cell_grid(net) == CellGrid((net.temporal_stride, space, space), (0, 0, 0))
 
 
 def test_upsampling_puts_cells_at_their_pixels():
