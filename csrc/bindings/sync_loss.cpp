@@ -106,6 +106,7 @@ double py_infonce_forward(const py::tuple& video, const py::tuple& audio, const 
                           double temperature, int threads, py::handle video_lse,
                           py::handle video_positives, py::handle audio_lse,
                           py::handle audio_positives) {
+  check_argument(!(temperature <= 0), "temperature", temperature, "a positive number");
   const Batch batch = batch_of(video, audio, rule);
   return with_dtype(batch.video, batch.audio, [&](auto zero) {
     using T = decltype(zero);

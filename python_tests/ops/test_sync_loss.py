@@ -357,6 +357,7 @@ BATCH = torch.zeros(3, 4), torch.zeros(5, 4)
         (*BATCH, {"min_offset_s": 0}, "min_offset_s is 0"),
         (*BATCH, {"objective": "infonce", "temperature": 0.0}, "temperature is 0.0"),
         (*BATCH, {"objective": "infonce", "temperature": torch.ones(1)}, "temperature is of shape"),
+        (*BATCH, {"objective": "infonce", "temperature": torch.tensor(-1.0)}, "temperature is -1"),
     ],
 )
 def test_bad_input(video, audio, options, message):
