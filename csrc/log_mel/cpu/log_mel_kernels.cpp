@@ -24,14 +24,18 @@ struct Buffers {
   Vec<T>* grad_power;  // n_bins
   T* frames;           // (lanes, padded window): frames that touch the signal's ends
 
+  // Planes a power of two apart would compete for the same sets of the L1 cache.
+  static constexpr int64_t kPlaneGap = 3;
+
   static int64_t vectors(const LogMelPlan<T>& plan) {
-    return 4 * plan.fft_size + 4 * plan.n_bins + padded_window(plan);
+    return 4 * (plan.fft_size + kPlaneGap) + 4 * plan.n_bins + padded_window(plan);
   }
   Buffers(const LogMelPlan<T>& plan, T* scratch) {
     Vec<T>* next = reinterpret_cast<Vec<T>*>(scratch);
     const auto take = [&next](int64_t n) { return (next += n) - n; };
-    a = {take(plan.fft_size), take(plan.fft_size)};
-    b = {take(plan.fft_size), take(plan.fft_size)};
+    const int64_t plane = plan.fft_size + kPlaneGap;
+    a = {take(plane), take(plane)};
+    b = {take(plane), take(plane)};
     spectrum = {take(plan.n_bins), take(plan.n_bins)};
     power = take(plan.n_bins);
     grad_power = take(plan.n_bins);
@@ -78,19 +82,43 @@ Vec<T>* packed_row(const LogMelPlan<T>& plan, Planes<T> z, int64_t n) {
 }
 
 template <typename T>
+void load_transposed(const T* const* source, int64_t n0, Vec<T>* rows) {
+  for (int64_t lane = 0; lane < kLanes<T>; ++lane) rows[lane] = load(source[lane] + n0);
+  transpose<T>(rows);
+}
+
+// Whole blocks have a loop of their own, whose indices the compiler knows: it keeps the block in
+// registers.
+template <bool EvenLength, typename T>
+void window_rows(const LogMelPlan<T>& plan, const T* const* source, Planes<T> z) {
+  int64_t n0 = 0;
+  for (; n0 + kLanes<T> <= plan.win_length; n0 += kLanes<T>) {
+    Vec<T> rows[kLanes<T>];
+    load_transposed(source, n0, rows);
+    for (int64_t i = 0; i < kLanes<T>; ++i) {
+      Vec<T>* to = EvenLength ? (i % 2 ? z.im : z.re) + n0 / 2 + i / 2 : z.re + n0 + i;
+      *to = rows[i] * plan.window[n0 + i];
+    }
+  }
+  if (n0 == plan.win_length) return;
+  Vec<T> rows[kLanes<T>];
+  load_transposed(source, n0, rows);
+  for (int64_t n = n0; n < plan.win_length; ++n) {
+    *packed_row(plan, z, n) = rows[n - n0] * plan.window[n];
+  }
+}
+
+template <typename T>
 void load_windowed(const LogMelPlan<T>& plan, const T* waveform, int64_t samples, int64_t frame,
                    int64_t n_frames, T* frames, Planes<T> z) {
   const T* source[kLanes<T>];
   for (int64_t lane = 0; lane < kLanes<T>; ++lane) {
     source[lane] = frame_of_lane(plan, waveform, samples, frame, n_frames, lane, frames);
   }
-  for (int64_t n0 = 0; n0 < plan.win_length; n0 += kLanes<T>) {
-    Vec<T> rows[kLanes<T>];
-    for (int64_t lane = 0; lane < kLanes<T>; ++lane) rows[lane] = load(source[lane] + n0);
-    transpose<T>(rows);
-    for (int64_t i = 0; i < kLanes<T> && n0 + i < plan.win_length; ++i) {
-      *packed_row(plan, z, n0 + i) = rows[i] * plan.window[n0 + i];
-    }
+  if (plan.n_fft % 2) {
+    window_rows<false>(plan, source, z);
+  } else {
+    window_rows<true>(plan, source, z);
   }
   for (int64_t n = plan.win_length; n < plan.n_fft; ++n) *packed_row(plan, z, n) = Vec<T>{};
   if (plan.n_fft % 2) {
