@@ -109,8 +109,9 @@ def sync_contrastive_loss(
         1/2 mean over video rows of [log sum exp(s of positives and negatives)
                                      - mean of (s of positives)]  +  1/2 the same over audio rows
 
-    where each mean is over the rows that have a positive. ``mining`` must then be "all". Normalise
-    the embeddings before if logits are to be cosines.
+    where each mean is over the rows that have a positive. All admissible negatives take part:
+    ``mining`` and ``margin`` are for the other objective. Normalise the embeddings before if logits
+    are to be cosines.
 
     Args:
         video: (N, D) embeddings; float32, float64, or float16 and bfloat16 (computed in float32).
@@ -123,7 +124,7 @@ def sync_contrastive_loss(
         min_gap_s: least gap between the windows of a hard negative, in seconds.
         min_offset_s: least distance of the starts of a super-hard negative, in seconds.
         objective: "margin" or "infonce".
-        mining: "hardest" or "all".
+        mining: "hardest" or "all" negatives of the margin objective.
         negatives: admissible kinds, of "easy", "hard", "super_hard". Others are ignored.
         margin: distance beyond which a negative costs nothing.
         temperature: of InfoNCE; a 0-dimensional tensor receives a gradient.
