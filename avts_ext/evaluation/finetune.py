@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +17,7 @@ from torch.nn import functional as F
 
 from avts_ext.evaluation.inference import apply_in_batches, inference
 from avts_ext.evaluation.intervals import wilson_interval
+from avts_ext.models.avts import AVTS
 
 __all__ = ["FinetuneConfig", "FinetuneResult", "finetune"]
 
@@ -53,7 +53,7 @@ class FinetuneResult:
 
 
 def finetune(
-    model: Any,
+    model: AVTS,
     train_frames: Tensor,
     train_labels: Tensor,
     test_frames: Tensor,
@@ -93,7 +93,7 @@ def finetune(
 
 
 class _Classifier(nn.Module):
-    def __init__(self, model: Any, n_classes: int) -> None:
+    def __init__(self, model: AVTS, n_classes: int) -> None:
         super().__init__()
         self.model = model
         self.n_frames = model.config.clip.n_frames

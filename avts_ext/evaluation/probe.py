@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +19,7 @@ from sklearn.svm import LinearSVC
 from torch import Tensor, cat
 
 from avts_ext.evaluation.inference import apply_in_batches, inference
+from avts_ext.models.avts import AVTS
 
 __all__ = ["ProbeResult", "conv5_features", "draw_per_class", "fit_probe", "probe"]
 
@@ -52,7 +52,7 @@ class ProbeResult:
         return float(np.std(self.accuracies, ddof=1)) if len(self.accuracies) > 1 else 0.0
 
 
-def conv5_features(model: Any, waveforms: Tensor, batch_size: int = 64) -> NDArray[np.float32]:
+def conv5_features(model: AVTS, waveforms: Tensor, batch_size: int = 64) -> NDArray[np.float32]:
     """Features of the last audio convolution, pooled over time.
 
     Args:

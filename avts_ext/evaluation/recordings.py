@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +21,7 @@ from avts_ext.evaluation.sync import (
     score_pairs,
     sync_questions,
 )
+from avts_ext.models.avts import AVTS
 
 __all__ = [
     "Recording",
@@ -61,7 +61,7 @@ def questions_about(
 
 
 def answer(
-    model: Any, recordings: Sequence[Recording], questions: SyncQuestions, batch_size: int = 32
+    model: AVTS, recordings: Sequence[Recording], questions: SyncQuestions, batch_size: int = 32
 ) -> PairScore:
     """The network's score at questions about these recordings.
 
@@ -91,7 +91,7 @@ def answer(
 
 
 def estimate_offset(
-    model: Any,
+    model: AVTS,
     recording: Recording,
     *,
     max_offset_s: float = 1.5,
@@ -131,7 +131,7 @@ def estimate_offset(
     return parabolic_minimum(curve, offsets_s)
 
 
-def recording_features(model: Any, recordings: Sequence[Recording]) -> NDArray[np.float32]:
+def recording_features(model: AVTS, recordings: Sequence[Recording]) -> NDArray[np.float32]:
     """Audio features for `probe.probe`: (N, D), the mean over each recording's clips end to end."""
     spec = model.config.clip
     rows = []

@@ -5,17 +5,16 @@ Two more controls need nothing but `locate`: the sound of another recording, and
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
 from avts_ext.evaluation.inference import inference
+from avts_ext.models.avts import AVTS
 
 __all__ = ["centre_maps", "random_network"]
 
 
-def random_network(model: Any, frames: Tensor, waveform: Tensor, seed: int) -> Any:
+def random_network(model: AVTS, frames: Tensor, waveform: Tensor, seed: int) -> AVTS:
     """A network like ``model`` that has learned nothing.
 
     Its BatchNorm layers take their statistics from the given clips: with those it was built with,

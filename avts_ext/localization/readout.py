@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from avts_ext.evaluation.inference import inference
 from avts_ext.localization.cam import grad_cam
 from avts_ext.localization.geometry import CellGrid, cell_grid, upsample
+from avts_ext.models.avts import AVTS
 
 __all__ = ["SoundMaps", "average_windows", "blur", "locate", "similarity", "track"]
 
@@ -46,7 +47,7 @@ class SoundMaps:
 
 
 def locate(
-    model: Any,
+    model: AVTS,
     frames: Tensor,
     waveform: Tensor | None,
     *,
@@ -175,7 +176,7 @@ class _Output:
         self.value = output.clone()
 
 
-def _clip_maps(model: Any, features: Tensor, sounds: Tensor | None) -> Tensor:
+def _clip_maps(model: AVTS, features: Tensor, sounds: Tensor | None) -> Tensor:
     if sounds is None:
         return features.relu().sum(1)
     return grad_cam(features, model.project_video, model.embed_audio(sounds))
@@ -197,7 +198,7 @@ def _gaussian(n: int, sigma: float) -> Tensor:
 
 
 def _check_recording(
-    model: Any, frames: Tensor, waveform: Tensor | None, track_sigma_s: float, blur_sigma_px: float
+    model: AVTS, frames: Tensor, waveform: Tensor | None, track_sigma_s: float, blur_sigma_px: float
 ) -> None:
     clip = model.config.clip
     if frames.ndim != 4 or frames.shape[3] != 3 or len(frames) < clip.n_frames:
