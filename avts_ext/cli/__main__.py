@@ -11,6 +11,7 @@ from jsonargparse import auto_cli
 # PyAV is broken.
 VERBS = {
     "doctor": "avts_ext.cli.doctor:doctor",
+    "world": "avts_ext.world:generate",
     "pretrain": "avts_ext.cli.pretrain:pretrain",
 }
 
@@ -34,8 +35,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     try:
         auto_cli(load(verb), args=rest, prog=f"avts {verb}")
-    except (ValueError, OSError) as error:
-        # The messages of bad input and of the file system are written for users.
+    except (ValueError, OSError, ArithmeticError) as error:
+        # These carry messages written for users: bad input, files, a loss that is not finite.
         print(f"avts {verb}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import json as json_module
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
-# What the world, the demo and most collections of videos need, by FFmpeg's names.
-_CODECS = {"libx264": "w", "h264": "r", "aac": "r", "vp9": "r", "opus": "r"}
+# What the world and most collections of videos need, by FFmpeg's names.
+_CODECS: dict[str, Literal["r", "w"]] = {
+    "libx264": "w",
+    "h264": "r",
+    "aac": "r",
+    "vp9": "r",
+    "opus": "r",
+}
 
 
 def doctor(json: bool = False) -> None:

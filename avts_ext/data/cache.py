@@ -32,7 +32,7 @@ _FOREVER = 2**62  # samples
 _MAX_EMPTY_BLOCKS = 60  # a time stamp that jumps by days must not fill the disk with silence
 
 
-class CacheError(RuntimeError):
+class CacheError(OSError):
     """The cache directory cannot be written or read."""
 
 

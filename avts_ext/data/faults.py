@@ -27,7 +27,7 @@ class Fault(str, enum.Enum):
         return self.value
 
 
-class MediaError(Exception):
+class MediaError(ValueError):
     """A media file cannot be served.
 
     Attributes:
@@ -46,7 +46,7 @@ class MediaError(Exception):
         return f"{self.path}: {self.fault}: {self.message}"
 
 
-class TooManyBrokenFilesError(RuntimeError):
+class TooManyBrokenFilesError(ValueError):
     """More files are broken than the failure budget allows."""
 
 
