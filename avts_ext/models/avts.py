@@ -21,6 +21,7 @@ from avts_ext.models.video import VIDEO_TOWERS
 from avts_ext.transforms import LogMelSpectrogram
 
 NORMALIZATIONS = ("l2", "half_l2", "batch", "none")
+POOLINGS = ("max", "avg")
 
 _METADATA_KEY = "avts_config"
 
@@ -35,6 +36,8 @@ class AVTSConfig:
         embedding_dim: width D of both embeddings.
         hidden_dim: channels of the hidden layer of both heads.
         time_steps: steps kept in time; each makes D / time_steps dimensions of the embedding.
+        pooling: "max" or "avg", over space or frequency and within each of those steps. The paper's
+            global average is "avg" with one time step.
         normalization: "l2" (length 1), "half_l2" (length 1/2), "batch" (zero mean and variance 1/D
             in each dimension over the batch) or "none". Without any, margin training collapses.
         clip: what a clip is, in frames, pixels and samples.
@@ -50,6 +53,7 @@ class AVTSConfig:
     embedding_dim: int = 128
     hidden_dim: int = 128
     time_steps: int = 4
+    pooling: str = "max"
     normalization: str = "l2"
     clip: ClipSpec = field(default_factory=ClipSpec)
     log_mel: dict[str, Any] = field(default_factory=dict)
@@ -61,6 +65,7 @@ class AVTSConfig:
     def __post_init__(self) -> None:
         _check_choice("video_tower", self.video_tower, VIDEO_TOWERS)
         _check_choice("audio_tower", self.audio_tower, AUDIO_TOWERS)
+        _check_choice("pooling", self.pooling, POOLINGS)
         _check_choice("normalization", self.normalization, NORMALIZATIONS)
         for name in ("embedding_dim", "hidden_dim", "time_steps"):
             if getattr(self, name) < 1:
@@ -102,9 +107,9 @@ class AVTSConfig:
 class AVTS(nn.Module):
     """Video tower, audio tower, and a head on each that ends in a joint embedding space.
 
-    The towers' maps are pooled by their maximum over space (over frequency), but keep their time
-    steps: an average over time would throw away the timing that the two towers must agree on.
-    Dimension d of an embedding belongs to time step d % time_steps.
+    The towers' maps are pooled over space (over frequency), but by default keep four time steps:
+    pooling all of the time would throw away the timing that the two towers must agree on.
+    Dimension d of an embedding belongs to time step d % time_steps. Clips of any length will do.
 
     `embed_video` and `embed_audio` go all the way; the methods before them are its stages.
 
@@ -122,8 +127,9 @@ class AVTS(nn.Module):
         self.audio = AUDIO_TOWERS[config.audio_tower]()
         self.video_head = _head(self.video.out_channels, config)
         self.audio_head = _head(self.audio.out_channels, config)
-        # Frames arrive with channels last in memory, and convolutions on a CPU like them so.
+        # Frames arrive with channels last in memory, and convolutions on a CPU are fastest so.
         self.video.to(memory_format=torch.channels_last_3d)
+        self.audio.to(memory_format=torch.channels_last)
         self.register_buffer("_pixel_mean", torch.tensor(config.pixel_mean), persistent=False)
         self.register_buffer("_pixel_std", torch.tensor(config.pixel_std), persistent=False)
 
@@ -133,8 +139,11 @@ class AVTS(nn.Module):
             raise TypeError(f"frames must be uint8, got {frames.dtype}")
         if frames.ndim != 5 or frames.shape[4] != 3:
             raise ValueError(f"frames must be (B, T, H, W, 3), got {tuple(frames.shape)}")
-        mean, std = self.get_buffer("_pixel_mean"), self.get_buffer("_pixel_std")
-        return ((frames / 255 - mean) / std).permute(0, 4, 1, 2, 3)
+        mean, std = 255 * self.get_buffer("_pixel_mean"), 255 * self.get_buffer("_pixel_std")
+        width = frames.shape[3]
+        # Whole rows at once: arithmetic along an axis of three channels is ten times slower.
+        x = frames.flatten(3).float().sub_(mean.repeat(width)).div_(std.repeat(width))
+        return x.unflatten(3, (width, 3)).permute(0, 4, 1, 2, 3)
 
     def audio_input(self, waveform: Tensor) -> Tensor:
         """Waveform (B, S) float to normalised log-mel (B, 1, n_mels, time)."""
@@ -153,11 +162,14 @@ class AVTS(nn.Module):
 
     def project_video(self, features: Tensor) -> Tensor:
         """The video map (B, C, T', h, w) to an embedding (B, D) before `normalize`."""
-        return self.video_head(features.amax((3, 4)))
+        pool = F.max_pool3d if self.config.pooling == "max" else F.avg_pool3d
+        return self.video_head(pool(features, (1, *features.shape[3:])).flatten(2))
 
     def project_audio(self, features: Tensor) -> Tensor:
         """The conv5 map (B, C, m', t') to an embedding (B, D) before `normalize`."""
-        return self.audio_head(self.audio.pool5(features).amax(2))
+        features = self.audio.pool5(features)
+        pool = F.max_pool2d if self.config.pooling == "max" else F.avg_pool2d
+        return self.audio_head(pool(features, (features.shape[2], 1)).squeeze(2))
 
     def normalize(self, embedding: Tensor) -> Tensor:
         """The last step, (B, D) to (B, D), which looks at one row at a time.
@@ -221,8 +233,9 @@ class _BatchNormalization(nn.BatchNorm1d):
 
 def _head(in_channels: int, config: AVTSConfig) -> nn.Sequential:
     """Layers from a map pooled to (B, C, t) to an embedding (B, D): the same MLP at every step."""
+    pool_time = nn.AdaptiveMaxPool1d if config.pooling == "max" else nn.AdaptiveAvgPool1d
     layers: list[nn.Module] = [
-        nn.AdaptiveMaxPool1d(config.time_steps),
+        pool_time(config.time_steps),
         nn.Conv1d(in_channels, config.hidden_dim, 1),
         nn.ReLU(),
         nn.Conv1d(config.hidden_dim, config.embedding_dim // config.time_steps, 1),

@@ -201,7 +201,9 @@ def _new_model(config: PretrainConfig) -> AVTS:
 
 def _optimizer(config: OptimizerConfig, model: AVTS) -> torch.optim.Optimizer:
     if config.name == "adamw":
-        return torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+        return torch.optim.AdamW(
+            model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
+        )
     return torch.optim.SGD(
         model.parameters(),
         lr=config.lr,

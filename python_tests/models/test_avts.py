@@ -67,6 +67,31 @@ def test_each_time_step_has_its_own_dimensions() -> None:
     assert steps.tolist() == [False, False, True, False]
 
 
+@pytest.mark.parametrize(("pooling", "pooled"), [("max", 63.0), ("avg", 31.5)])
+def test_pooling(pooling: str, pooled: float) -> None:
+    model = AVTS(AVTSConfig(pooling=pooling, time_steps=1, normalization="none"))
+    ramp = torch.arange(64.0)[torch.randperm(64)]  # over space and, for sound, over time too
+    video, audio = ramp.view(1, 1, 1, 8, 8), ramp.view(1, 1, 4, 16)
+    expected = torch.full((1, 64, 1), pooled)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            model.project_video(video.expand(1, 64, 4, 8, 8)), model.video_head(expected)
+        )
+        torch.testing.assert_close(
+            model.project_audio(audio.expand(1, 64, 4, 16)), model.audio_head(expected)
+        )
+
+
+def test_towers_of_the_paper_take_clips_of_any_length() -> None:
+    config = AVTSConfig("mc3_18", "vgg", time_steps=1, pooling="avg", embedding_dim=16)
+    model = AVTS(config).eval()
+    for seconds in (1, 2):
+        frames = torch.zeros(1, 3 * seconds, 32, 40, 3, dtype=torch.uint8)
+        with torch.no_grad():
+            for embedding in model(frames, torch.randn(1, 16000 * seconds)):
+                assert embedding.shape == (1, 16)
+
+
 @pytest.mark.parametrize("normalization", ["l2", "batch"])
 def test_saved_model_is_the_same_model(tmp_path, normalization: str) -> None:
     clip = ClipSpec(fps="30000/1001", n_frames=8)
@@ -98,6 +123,7 @@ def test_file_without_a_configuration_is_refused(tmp_path) -> None:
         ({"video_tower": "i3d"}, "video_tower must be one of mc3_18, .*, got 'i3d'"),
         ({"audio_tower": "mc3_18"}, "audio_tower must be one of vgg, vgg_small"),
         ({"normalization": "L2"}, "normalization must be one of l2, .*, got 'L2'"),
+        ({"pooling": "mean"}, "pooling must be one of max, avg, got 'mean'"),
         ({"embedding_dim": 126}, "embedding_dim must be a multiple of time_steps = 4, got 126"),
         ({"time_steps": 0}, "time_steps must be at least 1, got 0"),
         ({"log_mel": {"sample_rate": 8000}}, "sample_rate must be that of clip, 16000 Hz, got 8"),
