@@ -13,6 +13,12 @@ def _seed() -> None:
     torch.manual_seed(0)
 
 
+@pytest.fixture(autouse=True)
+def _away_from_the_sources(tmp_path, monkeypatch) -> None:
+    """Python processes that a test starts must import the installed package, not the folder."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture(params=_C.cpu_levels())
 def cpu_level(request):
     """Runs the test once at every instruction-set level this machine has."""
