@@ -39,8 +39,9 @@ def main(arguments: list[str] | None = None) -> int:
         # These carry messages written for users: bad input, files, a loss that is not finite.
         print(f"avts {verb}: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print(f"\navts {verb}: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        # A verb that can go on later says so in the message.
+        print(f"\navts {verb}: {str(interrupt) or 'interrupted'}", file=sys.stderr)
         return 130
     return 0
 

@@ -35,7 +35,7 @@ _VIDEO_FOLDER = "videos"
 
 def generate(
     out_dir: str | os.PathLike[str],
-    videos: int,
+    videos: int = 320,
     seed: int = 0,
     kind: SceneKind = "solo",
     workers: int | None = None,
@@ -52,11 +52,11 @@ def generate(
 
     Args:
         out_dir: Folder of the world: new, empty, or holding a world of the same seed and kind.
-        videos: Number of videos.
+        videos: Number of videos; the default is enough to see a small model learn.
         seed: Which world, at least 0.
         kind: "solo": one object shows events and is heard, the other moves smoothly. "duet": both
             show events, at different times, and one is heard.
-        workers: Number of processes; by default one for each core.
+        workers: Number of processes; by default one for each core this process may use.
         progress: Show a progress bar.
 
     Returns:
@@ -66,8 +66,9 @@ def generate(
         ValueError: An argument is out of range, or `out_dir` holds something else: other files, a
             world of another seed, kind or version, or more videos than asked for.
         OSError: `out_dir` cannot be written, for instance because the disk is full.
+        KeyboardInterrupt: Interrupted; its message says how far the world is and how to go on.
     """
-    workers = (os.cpu_count() or 1) if workers is None else workers
+    workers = _usable_cores() if workers is None else workers
     _check_arguments(videos, seed, kind, workers)
     out = Path(out_dir)
     _claim(out, videos, seed, kind)
@@ -75,12 +76,24 @@ def generate(
     missing = [index for index in range(videos) if index not in known]
     bar = tqdm(total=videos, initial=len(known), desc="world", unit="video", disable=not progress)
     with bar:
-        for row in _make_all(out, seed, kind, missing, workers):
-            known[row.index] = row
-            bar.update()
+        try:
+            for row in _make_all(out, seed, kind, missing, workers):
+                known[row.index] = row
+                bar.update()
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(
+                f"interrupted with {len(known)} of {videos} videos made in {str(out)!r}; the same "
+                "call again makes the rest"
+            ) from None
     if missing:
         write_atomically(out / TRUTH_FILE, pack_truth([known[index] for index in range(videos)]))
     return out
+
+
+def _usable_cores() -> int:
+    # On a shared machine a process is often confined to a few of many cores.
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def _check_arguments(videos: int, seed: int, kind: str, workers: int) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from avts_ext.cli.__main__ import main
 from avts_ext.world import generate, load_truth
 from avts_ext.world.picture import render_picture
 from avts_ext.world.scene import draw_scene
@@ -78,7 +79,7 @@ def test_interrupted_run_goes_on_where_it_stopped(world, tmp_path, monkeypatch):
         return encode(*args)
 
     monkeypatch.setattr(generate_module, "encode_mp4", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match=r"interrupted with 2 of 4 videos .* same call"):
         generate(tmp_path, N_VIDEOS, workers=1, progress=False)
     left = content(tmp_path)
     assert set(left) == {"videos/000000.mp4", "videos/000001.mp4", "world.json"}
@@ -97,11 +98,26 @@ def test_interrupt_from_the_keyboard_ends_all_processes_cleanly(tmp_path):
     os.killpg(process.pid, signal.SIGINT)
     _, messages = process.communicate()
     assert process.returncode != 0
-    assert messages.count("Traceback") == 1 and messages.rstrip().endswith("KeyboardInterrupt")
+    assert messages.count("Traceback") == 1
+    assert messages.rstrip().endswith("the same call again makes the rest")
     left = content(tmp_path)
     assert len(left) < 100 and not any(name.endswith(".part") for name in left)
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)
+
+
+def test_verb_makes_the_same_world_as_the_function(world, tmp_path):
+    assert main(["world", str(tmp_path), "--videos", str(N_VIDEOS), "--seed", "0"]) == 0
+    assert content(tmp_path) == content(world)
+
+
+def test_interrupted_verb_says_how_to_go_on(tmp_path, monkeypatch, capsys):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(generate_module, "render_picture", interrupt)
+    assert main(["world", str(tmp_path), "--videos", "1"]) == 130
+    assert "avts world: interrupted with 0 of 1 videos made in" in capsys.readouterr().err
 
 
 def test_truth_round_trip(world):
