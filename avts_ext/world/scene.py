@@ -76,7 +76,7 @@ class Concern(IntEnum):
     LEVEL = 14
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scene:
     """The plot of one video.
 

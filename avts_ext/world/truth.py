@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 TRUTH_FILE = "truth.parquet"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class WorldTruth:
     """Everything there is to know about one video; F = 96 frames, 16 a second.
 

@@ -1,5 +1,7 @@
 """The rendered picture shows what the truth says, where and when it says so."""
 
+import colorsys
+
 import numpy as np
 import pytest
 
@@ -38,6 +40,19 @@ def test_label_is_index_modulo_ten_and_the_silent_object_is_of_another_class():
     assert [scene.label for scene in scenes] == [index % 10 for index in range(200)]
     assert all(scene.silent_label != scene.label for scene in scenes)
     assert len({scene.silent_label for scene in scenes}) == 10
+
+
+def test_hue_is_shared_by_two_classes_and_follows_nothing_else():
+    hues = np.empty((len(CLASSES), 40))
+    for index in range(hues.size):
+        look = draw_actors(draw_scene(6, index))[0].look
+        hues[index % 10, index // 10] = colorsys.rgb_to_hsv(*look.bright_rgb)[0]
+    meant = np.array([spec.hue for spec in CLASSES])
+    error = (hues - meant[:, None] + 0.5) % 1 - 0.5
+    # Normal with a standard deviation of 0.04: means of 40 lie within 4 standard errors.
+    assert np.abs(error.mean(axis=1)).max() < 4 * 0.04 / np.sqrt(40)
+    assert 0.035 < error.std() < 0.045
+    assert np.array_equal(meant[:5], meant[5:]) and len(set(meant)) == 5
 
 
 def test_event_times_follow_the_recipe():

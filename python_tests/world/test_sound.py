@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from avts_ext.world.scene import CLASSES, N_SAMPLES, SAMPLE_RATE, Concern, draw_scene
-from avts_ext.world.sound import TIMBRES, draw_note, render_sound
+from avts_ext.world.sound import TIMBRES, _draw_pitch_hz, draw_note, render_sound
 
 
 def test_waveform_fits_full_scale_with_headroom():
@@ -42,6 +42,16 @@ def test_notes_begin_at_once_and_end_softly(timbre, pitch_hz):
     # A gate or flutter of 22 Hz may keep a note low for half its period.
     assert loud[0] <= 0.025 * SAMPLE_RATE
     assert 0.02 < np.sqrt((note**2).mean()) < 2
+
+
+def test_pitch_says_nothing_about_the_class():
+    octaves = np.empty((len(CLASSES), 100))
+    for index in range(octaves.size):
+        pitch_hz = _draw_pitch_hz(draw_scene(9, index).rng(Concern.VOICE))
+        octaves[index % 10, index // 10] = np.log2(pitch_hz / 200)
+    # Uniform over 2.5 octaves in every class: means of 100 lie within 4 standard errors.
+    assert octaves.min() >= 0 and octaves.max() <= 2.5
+    assert np.abs(octaves.mean(axis=1) - 1.25).max() < 4 * 2.5 / np.sqrt(12 * 100)
 
 
 def test_every_class_has_a_timbre():
