@@ -1,5 +1,6 @@
 import pytest
 import torch
+import torchvision.models.video
 from torch import nn
 
 from avts_ext.models.video import VIDEO_TOWERS, load_torchvision_weights
@@ -9,9 +10,8 @@ TORCHVISION = ["mc3_18", "r2plus1d_18"]
 
 
 def torchvision_model(name: str) -> nn.Module:
-    video = pytest.importorskip("torchvision.models.video")
     torch.manual_seed(0)
-    model = getattr(video, name)(weights=None)
+    model = getattr(torchvision.models.video, name)(weights=None)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm3d):  # fresh statistics would hide a swapped buffer
             nn.init.uniform_(module.running_mean, -0.5, 0.5)
