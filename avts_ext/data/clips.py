@@ -44,7 +44,10 @@ class ClipSpec:
                 f"fps must be exact, got the float {self.fps}: write it as a fraction, "
                 'for instance "30000/1001"'
             )
-        fps = Fraction(self.fps)
+        try:
+            fps = Fraction(self.fps)
+        except (ValueError, ZeroDivisionError):
+            raise ValueError(f"fps must be a number or a fraction, got {self.fps!r}") from None
         if fps <= 0:
             raise ValueError(f"fps must be positive, got {self.fps}")
         object.__setattr__(self, "fps", fps)

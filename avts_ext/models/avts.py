@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import math
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -75,6 +75,8 @@ class AVTSConfig:
                 f"embedding_dim must be a multiple of time_steps = {self.time_steps}, "
                 f"got {self.embedding_dim}"
             )
+        if not isinstance(self.log_mel, dict):
+            raise TypeError(f"log_mel must be a dict, got {self.log_mel!r}")
         if self.log_mel.get("sample_rate", self.clip.sample_rate) != self.clip.sample_rate:
             raise ValueError(
                 f"log_mel sample_rate must be that of clip, {self.clip.sample_rate} Hz, "
@@ -95,10 +97,11 @@ class AVTSConfig:
         """The configuration that `to_json` wrote.
 
         Raises:
-            TypeError: a key is unknown.
+            ValueError: it is no JSON object, a key is missing or unknown, or a value out of range.
+            TypeError: a value has the wrong type.
         """
-        values = json.loads(text)
-        values["clip"] = ClipSpec(**values["clip"])
+        values = _json_object("configuration", json.loads(text), cls)
+        values["clip"] = ClipSpec(**_json_object("clip", values["clip"], ClipSpec))
         for name in ("pixel_mean", "pixel_std"):
             values[name] = tuple(values[name])
         return cls(**values)
@@ -208,17 +211,51 @@ class AVTS(nn.Module):
         """The model that `save` wrote, in evaluation mode.
 
         Raises:
-            FileNotFoundError: there is no such file.
-            ValueError: the file holds no configuration of this model.
+            OSError: the file is not there or cannot be read.
+            ValueError: it is damaged, was not written by `save`, or its configuration or weights
+                are not those of this model; the message names the file and what is wrong.
         """
-        with safe_open(os.fspath(path), framework="pt", device=str(device)) as file:
+        path = os.fspath(path)
+        text, state = _read_saved(path)
+        try:
+            model = cls(AVTSConfig.from_json(text))
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{path} holds an unusable configuration: {error}") from None
+        try:
+            model.load_state_dict(state)
+        except RuntimeError as error:  # PyTorch lists what does not fit, over many lines
+            problem = " ".join(str(error).split())
+            raise ValueError(f"{path} does not fit its configuration: {problem}") from None
+        return model.to(device).eval()
+
+
+def _read_saved(path: str) -> tuple[str, dict[str, Tensor]]:
+    """Configuration and weights in a file that `AVTS.save` wrote."""
+    with open(path, "rb"):
+        pass  # Python's errors name the file, those of safetensors do not
+    try:
+        with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get(_METADATA_KEY)
-            if text is None:
-                raise ValueError(f"path {os.fspath(path)!r} was not written by AVTS.save")
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        model = cls(AVTSConfig.from_json(text)).to(device)
-        model.load_state_dict(state)
-        return model.eval()
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged or no safetensors file: {error}") from None
+    if text is None:
+        raise ValueError(f"{path} was not written by AVTS.save: it holds no configuration")
+    return text, state
+
+
+def _json_object(name: str, values: Any, kind: type) -> dict[str, Any]:
+    """`values` if it is an object with exactly the fields of the dataclass `kind`."""
+    expected = [field.name for field in fields(kind)]
+    if not isinstance(values, dict):
+        raise ValueError(f"the {name} must be a JSON object, got {values!r}")
+    for problem, keys in (
+        ("lacks", [key for key in expected if key not in values]),
+        ("has the unknown", [key for key in values if key not in expected]),
+    ):
+        if keys:
+            raise ValueError(f"the {name} {problem} key {', '.join(map(repr, keys))}")
+    return values
 
 
 class _BatchNormalization(nn.BatchNorm1d):

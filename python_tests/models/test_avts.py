@@ -1,4 +1,6 @@
 import dataclasses
+import json
+import re
 
 import pytest
 import torch
@@ -111,10 +113,73 @@ def test_saved_model_is_the_same_model(tmp_path, normalization: str) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
 
 
-def test_file_without_a_configuration_is_refused(tmp_path) -> None:
-    save_file({"weight": torch.zeros(1)}, tmp_path / "other.safetensors")
-    with pytest.raises(ValueError, match=r"was not written by AVTS\.save"):
-        AVTS.load(tmp_path / "other.safetensors")
+def saved(path, configuration=None, **tensors: torch.Tensor | None):
+    """A saved model whose configuration or some of whose tensors are replaced; None removes one."""
+    model = AVTS(AVTSConfig())
+    state = model.state_dict() | tensors
+    state = {name: tensor.contiguous() for name, tensor in state.items() if tensor is not None}
+    text = model.config.to_json() if configuration is None else configuration
+    save_file(state, path, {"avts_config": text})
+
+
+def configuration_with(**changes) -> str:
+    return json.dumps(json.loads(AVTSConfig().to_json()) | changes)
+
+
+def clip(fps: str) -> dict:
+    return json.loads(AVTSConfig().to_json())["clip"] | {"fps": fps}
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (lambda path: path.write_bytes(b""), "damaged or no safetensors file: .*header too small"),
+        (lambda path: path.write_bytes(bytes(range(256))), "damaged or no safetensors file"),
+        (lambda path: torch.save({"a": torch.zeros(2)}, path), "damaged or no safetensors file"),
+        (lambda path: save_file({"a": torch.zeros(1)}, path), r"not written by AVTS\.save"),
+        (lambda path: saved(path, "{"), "unusable configuration: Expecting property"),
+        (lambda path: saved(path, "[]"), r"configuration must be a JSON object, got \[\]"),
+        (lambda path: saved(path, configuration_with(depth=3)), "has the unknown key 'depth'"),
+        (lambda path: saved(path, configuration_with(clip={})), "the clip lacks key 'n_frames', "),
+        (lambda path: saved(path, "{}"), "the configuration lacks key 'video_tower', "),
+        (lambda path: saved(path, configuration_with(pooling="mean")), "pooling must be one of"),
+        (lambda path: saved(path, configuration_with(hidden_dim="9")), "not supported .* 'str'"),
+        (lambda path: saved(path, configuration_with(log_mel=[])), "log_mel must be a dict, got"),
+        (lambda path: saved(path, configuration_with(log_mel={"n_mel": 4})), "argument 'n_mel'"),
+        (lambda path: saved(path, configuration_with(clip=clip("1/0"))), "fps must be .* '1/0'"),
+        (
+            lambda path: saved(path, **{"video_head.1.bias": None}),
+            r"does not fit .* Missing .* \"video_head\.1\.bias\"",
+        ),
+        (lambda path: saved(path, extra=torch.zeros(1)), 'does not fit .* Unexpected .* "extra"'),
+        (
+            lambda path: saved(path, **{"video_head.1.bias": torch.zeros(7)}),
+            r"does not fit .* size mismatch for video_head\.1\.bias: .*\[7\]",
+        ),
+    ],
+)
+def test_unusable_file_is_named_with_its_fault(tmp_path, write, message: str) -> None:
+    path = tmp_path / "model.safetensors"
+    write(path)
+    with pytest.raises(ValueError, match=f"(?s)^{re.escape(str(path))}.*{message}") as raised:
+        AVTS.load(path)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.3, 0.999])
+def test_truncated_file_is_named(tmp_path, keep: float) -> None:
+    path = tmp_path / "model.safetensors"
+    saved(path)
+    path.write_bytes(path.read_bytes()[: int(keep * path.stat().st_size)])
+    with pytest.raises(ValueError, match=r"model\.safetensors is damaged"):
+        AVTS.load(path)
+
+
+def test_missing_file_and_folder_are_named(tmp_path) -> None:
+    with pytest.raises(FileNotFoundError, match="none"):
+        AVTS.load(tmp_path / "none")
+    with pytest.raises(IsADirectoryError, match=str(tmp_path)):
+        AVTS.load(tmp_path)
 
 
 @pytest.mark.parametrize(
