@@ -7,8 +7,8 @@ from typing import Any
 
 from jsonargparse import auto_cli
 
-# Verb -> "module:function", imported only when asked for: `avts doctor` must answer where torch or
-# PyAV is broken.
+# Verb -> "module:function", imported only when asked for: `avts doctor` must answer where PyAV is
+# broken.
 VERBS = {
     "doctor": "avts_ext.cli.doctor:doctor",
     "world": "avts_ext.world:generate",
@@ -34,7 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"avts: verb is {verb!r}, expected one of: {', '.join(VERBS)}", file=sys.stderr)
         return 2
     try:
-        auto_cli(load(verb), args=rest, prog=f"avts {verb}")
+        usage = f"avts {verb} [arguments]"
+        auto_cli(load(verb), args=rest, prog=f"avts {verb}", usage=usage, allow_abbrev=False)
     except (ValueError, OSError, ArithmeticError) as error:
         # These carry messages written for users: bad input, files, a loss that is not finite.
         print(f"avts {verb}: {error}", file=sys.stderr)

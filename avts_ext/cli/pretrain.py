@@ -35,4 +35,6 @@ def pretrain(
         optimizer: how weights follow the gradient.
         schedule: how the learning rate changes.
     """
-    training.pretrain(PretrainConfig(data, model, curriculum, loss, optimizer, schedule, run))
+    config = PretrainConfig(data, model, curriculum, loss, optimizer, schedule, run)
+    if training.pretrain(config).interrupted:
+        raise KeyboardInterrupt("interrupted; the same command with --run.resume=true goes on")

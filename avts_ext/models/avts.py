@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 import os
@@ -15,6 +16,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from avts_ext._files import write_atomically
 from avts_ext.data.clips import ClipSpec
 from avts_ext.models.audio import AUDIO_TOWERS
 from avts_ext.models.video import VIDEO_TOWERS
@@ -75,8 +77,12 @@ class AVTSConfig:
                 f"embedding_dim must be a multiple of time_steps = {self.time_steps}, "
                 f"got {self.embedding_dim}"
             )
-        if not isinstance(self.log_mel, dict):
-            raise TypeError(f"log_mel must be a dict, got {self.log_mel!r}")
+        known = inspect.signature(LogMelSpectrogram).parameters
+        if not isinstance(self.log_mel, dict) or set(self.log_mel) - set(known):
+            raise ValueError(
+                f"log_mel must be a dict of arguments among {', '.join(known)}, "
+                f"got {self.log_mel!r}"
+            )
         if self.log_mel.get("sample_rate", self.clip.sample_rate) != self.clip.sample_rate:
             raise ValueError(
                 f"log_mel sample_rate must be that of clip, {self.clip.sample_rate} Hz, "
@@ -126,6 +132,7 @@ class AVTS(nn.Module):
         self.log_mel = LogMelSpectrogram.from_preset(
             "avts", **{"sample_rate": config.clip.sample_rate, **config.log_mel}
         )
+        self.log_mel(torch.zeros(1, config.clip.n_samples, device="cpu"))  # refuses bad arguments
         self.video = VIDEO_TOWERS[config.video_tower]()
         self.audio = AUDIO_TOWERS[config.audio_tower]()
         self.video_head = _head(self.video.out_channels, config)
@@ -202,9 +209,7 @@ class AVTS(nn.Module):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write weights and configuration to one safetensors file, whole or not at all."""
         state = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
-        part = Path(f"{os.fspath(path)}.part")
-        part.write_bytes(save(state, {_METADATA_KEY: self.config.to_json()}))
-        part.replace(path)
+        write_atomically(Path(path), save(state, {_METADATA_KEY: self.config.to_json()}))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], device: torch.device | str = "cpu") -> AVTS:

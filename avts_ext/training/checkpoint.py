@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from avts_ext._files import write_atomically
 from avts_ext.models.avts import AVTS
 from avts_ext.training.config import PretrainConfig
 from avts_ext.training.schedule import Schedule
@@ -48,14 +51,20 @@ class RunFolder:
         config: of the run.
 
     Raises:
+        NotADirectoryError: the folder is a file.
         FileExistsError: the folder holds a run and the configuration does not ask to resume it.
-        ValueError: it asks to, but differs from that run's configuration in what it computes.
+        ValueError: it asks to, but differs from that run's configuration in what it computes, or
+            resume.pt is damaged.
     """
 
     def __init__(self, config: PretrainConfig) -> None:
         self.path = Path(config.run.out_dir)
         self._config = config
         self._resume_path = self.path / "resume.pt"
+        if self.path.exists() and not self.path.is_dir():
+            raise NotADirectoryError(
+                f"run.out_dir must be a folder, got the file {str(self.path)!r}"
+            )
         self.can_resume = self._resume_path.exists()
         if self.can_resume and not config.run.resume:
             raise FileExistsError(
@@ -64,8 +73,11 @@ class RunFolder:
             )
         if self.can_resume:
             self._check_same_run()
+
+    def create(self) -> None:
+        """Make the folder and write config.yaml."""
         self.path.mkdir(parents=True, exist_ok=True)
-        config.write_yaml(self.path / "config.yaml")
+        self._config.write_yaml(self.path / "config.yaml")
 
     def save_model(self, model: AVTS, name: str) -> Path:
         """Write the model as `name`.safetensors."""
@@ -82,7 +94,7 @@ class RunFolder:
     ) -> None:
         """Write metrics.jsonl and resume.pt."""
         lines = "".join(json.dumps(metrics) + "\n" for metrics in progress.history)
-        self._write(self.path / "metrics.jsonl", lines.encode())
+        write_atomically(self.path / "metrics.jsonl", lines.encode())
         state = {
             "config": self._config.plain(),
             "model": model.state_dict(),
@@ -90,22 +102,30 @@ class RunFolder:
             "schedule": schedule.state_dict(),
             "progress": dict(vars(progress)),
         }
-        part = self._resume_path.with_name("resume.pt.part")
-        torch.save(state, part)
-        part.replace(self._resume_path)
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        write_atomically(self._resume_path, buffer.getvalue())
 
     def load_resume(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, schedule: Schedule
     ) -> Progress:
         """Put everything back into the state of the last `save_resume`."""
-        state = torch.load(self._resume_path, map_location="cpu", weights_only=True)
+        state = self._read_resume()
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
         return Progress(**state["progress"])
 
+    def _read_resume(self) -> dict[str, Any]:
+        try:
+            return torch.load(self._resume_path, map_location="cpu", weights_only=True)
+        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            raise ValueError(
+                f"{self._resume_path} is damaged: delete it to begin the run anew ({error})"
+            ) from None
+
     def _check_same_run(self) -> None:
-        state = torch.load(self._resume_path, map_location="cpu", weights_only=True)
+        state = self._read_resume()
         before, now = state["config"], self._config.plain()
         for group, names in _FREE.items():
             for name in names:
@@ -117,9 +137,3 @@ class RunFolder:
                 f"the run in {str(self.path)!r} goes on only with its own configuration, "
                 f"but {', '.join(changed)} changed; see its config.yaml"
             )
-
-    @staticmethod
-    def _write(path: Path, data: bytes) -> None:
-        part = path.with_name(f"{path.name}.part")
-        part.write_bytes(data)
-        part.replace(path)

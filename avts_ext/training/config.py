@@ -13,10 +13,17 @@ import yaml
 from jsonargparse import ArgumentParser
 from jsonargparse.typing import register_type
 
+from avts_ext._files import write_atomically
 from avts_ext.models.avts import AVTSConfig
 from avts_ext.training.curriculum import Stage, check_stages
 
-register_type(Fraction, serializer=str, deserializer=Fraction, fail_already_registered=False)
+register_type(
+    Fraction,
+    serializer=str,
+    deserializer=Fraction,
+    deserializer_exceptions=(ValueError, TypeError, ZeroDivisionError),
+    fail_already_registered=False,
+)
 
 
 @dataclass(frozen=True)
@@ -204,9 +211,7 @@ class PretrainConfig:
 
     def write_yaml(self, path: Path) -> None:
         """Write a file that `from_yaml` reads back as this configuration."""
-        part = path.with_name(f"{path.name}.part")
-        part.write_text(yaml.safe_dump(self.plain(), sort_keys=False), encoding="utf-8")
-        part.replace(path)
+        write_atomically(path, yaml.safe_dump(self.plain(), sort_keys=False).encode())
 
 
 def _plain(value: Any) -> Any:

@@ -69,11 +69,14 @@ def pretrain(config: PretrainConfig) -> PretrainResult:
     Raises:
         FileExistsError: the output folder holds a run that is not to be resumed.
         NotADirectoryError: the data folder is none.
-        ValueError: no usable media, fewer than a batch, or a changed configuration on resuming.
+        ValueError: no usable media, fewer than a batch, a device that is not there, or a changed
+            configuration on resuming.
+        OSError: a file cannot be written, for instance because the disk is full.
         FloatingPointError: the loss is no longer finite.
         TooManyBrokenFilesError: more broken files than the configuration allows.
     """
     folder = RunFolder(config)
+    _check_device(config.run.device)
     torch.set_num_threads(config.run.threads)
     curriculum = Curriculum(config.curriculum)
     loader, sampler, skipped = _clips(config, curriculum)
@@ -82,6 +85,7 @@ def pretrain(config: PretrainConfig) -> PretrainResult:
     schedule = Schedule(config.schedule, total_steps=config.run.epochs * len(sampler))
     objective = make_objective(config)
 
+    folder.create()
     progress = Progress()
     if folder.can_resume:
         progress = folder.load_resume(model, optimizer, schedule)
@@ -191,6 +195,14 @@ def _clips(
         worker_init_fn=_ignore_interrupt,
     )
     return loader, sampler, skipped
+
+
+def _check_device(device: str) -> None:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # the latter from a torch built without CUDA
+        problem = str(error).splitlines()[0]
+        raise ValueError(f"run.device is {device!r}, which cannot be used: {problem}") from None
 
 
 def _new_model(config: PretrainConfig) -> AVTS:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from avts_ext._files import write_atomically
 from avts_ext.world.picture import render_picture
 from avts_ext.world.scene import (
     CLASSES,
@@ -26,10 +26,9 @@ from avts_ext.world.scene import (
     draw_scene,
 )
 from avts_ext.world.sound import render_sound
-from avts_ext.world.truth import TRUTH_FILE, WorldTruth, load_truth, pack_truth
+from avts_ext.world.truth import DESCRIPTION_FILE, TRUTH_FILE, WorldTruth, pack_truth, read_truth
 from avts_ext.world.writer import encode_mp4
 
-_DESCRIPTION_FILE = "world.json"
 _VIDEO_FOLDER = "videos"
 
 
@@ -111,7 +110,7 @@ def _claim(out: Path, videos: int, seed: int, kind: str) -> None:
     if out.exists() and not out.is_dir():
         raise NotADirectoryError(f"out_dir must be a folder, got the file {str(out)!r}")
     identity = {"version": WORLD_VERSION, "seed": seed, "kind": kind}
-    description = out / _DESCRIPTION_FILE
+    description = out / DESCRIPTION_FILE
     if description.exists():
         _check_same_world(description, identity)
     elif out.exists() and any(not path.name.startswith(".") for path in out.iterdir()):
@@ -157,7 +156,7 @@ def _known_truth(out: Path) -> dict[int, WorldTruth]:
     """Truth, with relative paths, of the videos that are there already."""
     if not (out / TRUTH_FILE).exists():
         return {}
-    rows = [row for row in load_truth(out) if Path(row.path).exists()]
+    rows = [row for row in read_truth(out) if Path(row.path).exists()]
     return {row.index: replace(row, path=_relative_path(row.index)) for row in rows}
 
 
@@ -204,19 +203,3 @@ def _make_video(out: Path, seed: int, kind: SceneKind, index: int) -> WorldTruth
 
 def _relative_path(index: int) -> str:
     return f"{_VIDEO_FOLDER}/{index:06d}.mp4"
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file under a temporary name and rename it: it is complete or not there.
-
-    Raises:
-        OSError: The file cannot be written; the error names it, and nothing is left behind.
-    """
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise OSError(error.errno, error.strerror, str(path)) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 TRUTH_FILE = "truth.parquet"
+DESCRIPTION_FILE = "world.json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +51,24 @@ def load_truth(out_dir: str | os.PathLike[str]) -> list[WorldTruth]:
 
     Raises:
         FileNotFoundError: The folder holds no finished world.
-        ValueError: The table is damaged.
+        ValueError: The table is damaged, or the world was to grow and that was interrupted.
     """
+    rows = read_truth(out_dir)
+    description = Path(out_dir) / DESCRIPTION_FILE
+    try:
+        videos = json.loads(description.read_text())["videos"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{description} does not describe a world: {error!r}") from None
+    if len(rows) != videos:
+        raise ValueError(
+            f"out_dir {str(out_dir)!r} holds an unfinished world, with the truth of {len(rows)} of "
+            f"{videos} videos: generate it again with videos={videos}"
+        )
+    return rows
+
+
+def read_truth(out_dir: str | os.PathLike[str]) -> list[WorldTruth]:
+    """What the table says, whether or not the world has grown since; errors as in `load_truth`."""
     path = Path(out_dir) / TRUTH_FILE
     if not path.is_file():
         raise FileNotFoundError(f"out_dir {str(out_dir)!r} holds no finished world: no {path.name}")

@@ -16,6 +16,7 @@ from avts_ext.cli.__main__ import main
 from avts_ext.world import generate, load_truth
 from avts_ext.world.picture import render_picture
 from avts_ext.world.scene import draw_scene
+from avts_ext.world.truth import pack_truth
 
 generate_module = sys.modules["avts_ext.world.generate"]
 N_VIDEOS = 4
@@ -25,6 +26,10 @@ def content(out):
     """Every file of a folder with its bytes; hidden ones too."""
     files = [path for path in Path(out).rglob("*") if path.is_file()]
     return {path.relative_to(out).as_posix(): path.read_bytes() for path in files}
+
+
+def interrupt(*_):
+    raise KeyboardInterrupt
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +58,17 @@ def test_smaller_world_is_a_prefix_and_can_be_extended(world, tmp_path):
     before = kept.stat().st_mtime_ns
     assert content(generate(tmp_path, N_VIDEOS, workers=1, progress=False)) == content(world)
     assert kept.stat().st_mtime_ns == before
+
+
+def test_interrupted_extension_is_not_taken_for_a_finished_world(world, tmp_path, monkeypatch):
+    generate(tmp_path, 2, workers=1, progress=False)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(generate_module, "render_picture", interrupt)
+        generate(tmp_path, N_VIDEOS, workers=1, progress=False)
+    with pytest.raises(ValueError, match=r"truth of 2 of 4 videos: generate it again with vid.*=4"):
+        load_truth(tmp_path)
+    assert content(generate(tmp_path, N_VIDEOS, workers=1, progress=False)) == content(world)
+    assert len(load_truth(tmp_path)) == N_VIDEOS
 
 
 def test_finished_world_is_left_alone(tmp_path, monkeypatch):
@@ -112,9 +128,6 @@ def test_verb_makes_the_same_world_as_the_function(world, tmp_path):
 
 
 def test_interrupted_verb_says_how_to_go_on(tmp_path, monkeypatch, capsys):
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
     monkeypatch.setattr(generate_module, "render_picture", interrupt)
     assert main(["world", str(tmp_path), "--videos", "1"]) == 130
     assert "avts world: interrupted with 0 of 1 videos made in" in capsys.readouterr().err
@@ -188,10 +201,13 @@ def test_file_in_place_of_the_folder_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"seed": 0}', "\0"])
-def test_damaged_description_is_refused(tmp_path, text):
+def test_damaged_description_is_refused(world, tmp_path, text):
     (tmp_path / "world.json").write_text(text)
     with pytest.raises(ValueError, match=r"world\.json does not describe a world"):
         generate(tmp_path, 1)
+    (tmp_path / "truth.parquet").write_bytes(pack_truth(load_truth(world)))
+    with pytest.raises(ValueError, match=r"world\.json does not describe a world"):
+        load_truth(tmp_path)
 
 
 @pytest.mark.parametrize("damage", [lambda data: b"", lambda data: data[:-30], lambda data: b"PAR"])
