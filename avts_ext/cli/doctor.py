@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json as json_module
+import os
+import shutil
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -14,6 +16,9 @@ _CODECS: dict[str, Literal["r", "w"]] = {
     "vp9": "r",
     "opus": "r",
 }
+# What is installed beside us only by the extra that asks for it.
+_OPTIONAL = {"torchaudio": "test", "torchvision": "test"}
+_REBUILD = "`AVTS_CUDA=ON pip install --force-reinstall --no-deps .` in the source folder"
 
 
 def doctor(json: bool = False) -> None:
@@ -31,13 +36,14 @@ def doctor(json: bool = False) -> None:
 
 
 def examine() -> dict[str, Any]:
-    """All that doctor knows: `avts_ext.build_info()` with "threads", "ffmpeg" and "advice"."""
+    """All that doctor knows: `build_info()` with "threads", "nvcc", "ffmpeg" and "advice"."""
     import torch
 
     from avts_ext import build_info
 
     facts = build_info()
     facts["threads"] = torch.get_num_threads()
+    facts["nvcc"] = os.environ.get("CUDACXX") or shutil.which("nvcc")
     facts["ffmpeg"] = _ffmpeg()
     facts["advice"] = list(_advice(facts, torch.cuda.is_available()))
     return facts
@@ -61,27 +67,34 @@ def _ffmpeg() -> dict[str, Any]:
 
 
 def _advice(facts: dict[str, Any], torch_sees_gpu: bool) -> Iterator[str]:
-    cuda, ffmpeg = facts["cuda"], facts["ffmpeg"]
-    if not cuda["built"]:
-        yield (
-            "CUDA module: not built, everything runs on the CPU. For GPUs install nvcc, then run "
-            "`AVTS_CUDA=ON pip install --force-reinstall --no-deps .`"
-        )
-    elif cuda["driver_version"] == 0:
-        yield "CUDA driver: none found, everything runs on the CPU. Install NVIDIA's driver."
-    elif not cuda["devices"]:
-        yield f"CUDA devices: none ({cuda['error']})."
-    elif not torch_sees_gpu:
-        yield "torch: sees no GPU although the driver does. Install a CUDA build of torch."
+    yield from _cuda_advice(facts["cuda"], facts["nvcc"], torch_sees_gpu)
+    ffmpeg = facts["ffmpeg"]
     if "problem" in ffmpeg:
         yield f"PyAV: does not import ({ffmpeg['problem']}). Run `pip install --upgrade av`."
     for name in [name for name, present in ffmpeg["codecs"].items() if not present]:
         yield f"codec {name}: missing in this FFmpeg. PyAV's own wheels carry it: `pip install av`."
+    for name, extra in _OPTIONAL.items():
+        if facts["packages"][name] is None:
+            yield f"{name}: not installed. Only tests need it: `pip install '.[{extra}]'`."
     if facts["cpu_level"] != facts["cpu_levels"][-1]:
         yield (
             f"CPU level: {facts['cpu_level']} by AVTS_CPU_ISA; this machine can run "
             f"{facts['cpu_levels'][-1]}. Unset the variable for full speed."
         )
+
+
+def _cuda_advice(cuda: dict[str, Any], nvcc: str | None, torch_sees_gpu: bool) -> Iterator[str]:
+    if not cuda["built"] and cuda["problem"] != "not built":
+        yield f"CUDA module: does not load ({cuda['problem']})"
+    elif not cuda["built"]:
+        install = "" if nvcc else "install NVIDIA's CUDA toolkit (no nvcc was found), then "
+        yield f"CUDA module: not built. For GPUs {install}run {_REBUILD}."
+    elif cuda["driver_version"] == 0:
+        yield "CUDA driver: none found. For GPUs install NVIDIA's driver."
+    elif not cuda["devices"]:
+        yield f"CUDA devices: none ({cuda['error']})."
+    elif not torch_sees_gpu:
+        yield "torch: sees no GPU although the driver does. Install a CUDA build of torch."
 
 
 def _lines(facts: dict[str, Any]) -> Iterator[str]:
@@ -95,11 +108,14 @@ def _lines(facts: dict[str, Any]) -> Iterator[str]:
         yield f"  driver     {_cuda_version(cuda['driver_version'])}"
         yield f"  devices    {', '.join(cuda['devices']) or 'none'}"
     else:
-        yield "CUDA         not built"
+        yield "CUDA         not usable, everything runs on the CPU"
+    yield f"nvcc         {facts['nvcc'] or 'not found'}"
     for name, version in facts["packages"].items():
         yield f"{name:<13}{version or 'not installed'}"
-    yield f"FFmpeg       {', '.join(f'{k} {v}' for k, v in ffmpeg['libraries'].items())}"
-    yield f"  codecs     {', '.join(name for name, present in ffmpeg['codecs'].items() if present)}"
+    libraries = ", ".join(f"{name} {version}" for name, version in ffmpeg["libraries"].items())
+    codecs = ", ".join(name for name, present in ffmpeg["codecs"].items() if present)
+    yield f"FFmpeg       {libraries or 'none, because PyAV does not import'}"
+    yield f"  codecs     {codecs or 'none'}"
     yield ""
     yield from facts["advice"] or ["Nothing is missing."]
 
