@@ -26,6 +26,9 @@ def pretrain(
 ) -> None:
     """Train the two towers on the synchrony of a folder of videos.
 
+    Several processes train one model with `torchrun --nproc-per-node N -m avts_ext.cli pretrain`
+    and the same options; they share each batch.
+
     Args:
         data: where clips come from.
         run: length of the run and what it leaves behind.

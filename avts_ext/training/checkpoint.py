@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import pickle
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.tensorboard import SummaryWriter
 
 from avts_ext._files import write_atomically
 from avts_ext.models.avts import AVTS
 from avts_ext.training.config import PretrainConfig
+from avts_ext.training.ranks import Ranks
 from avts_ext.training.schedule import Schedule
 
 # What may differ when a run goes on: none of it changes what is computed.
@@ -40,26 +44,43 @@ class Progress:
     sums: dict[str, float] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
 
+    def step(self, n_batches: int) -> int:
+        """Number of the next step, counted from 0 over the whole run."""
+        return self.epoch * n_batches + self.batch
+
+    def add_step(self, metrics: dict[str, float]) -> None:
+        """Note a step that is done."""
+        self.batch += 1
+        for name, value in metrics.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+
+    def end_epoch(self, metrics: dict[str, Any]) -> None:
+        """Note what an epoch came to."""
+        self.history.append(metrics)
+        self.epoch, self.batch, self.sums = self.epoch + 1, 0, {}
+
 
 class RunFolder:
-    """Files of one run. Each is written whole or not at all.
+    """Files of one run, written by the first rank. Each is written whole or not at all.
 
     config.yaml, metrics.jsonl (a line per epoch), models `epoch_000.safetensors` (untrained) and
-    so on, `best.safetensors`, `last.safetensors`, and `resume.pt`.
+    so on, `best.safetensors`, `last.safetensors`, `resume.pt`, and TensorBoard's events.
 
     Args:
         config: of the run.
+        ranks: the processes that train together.
 
     Raises:
         NotADirectoryError: the folder is a file.
         FileExistsError: the folder holds a run and the configuration does not ask to resume it.
-        ValueError: it asks to, but differs from that run's configuration in what it computes, or
-            resume.pt is damaged.
+        ValueError: it asks to, but differs from that run's configuration in what it computes or in
+            the number of processes, or resume.pt is damaged.
     """
 
-    def __init__(self, config: PretrainConfig) -> None:
+    def __init__(self, config: PretrainConfig, ranks: Ranks) -> None:
         self.path = Path(config.run.out_dir)
-        self._config = config
+        self._config, self._ranks = config, ranks
+        self._scalars: SummaryWriter | None = None
         self._resume_path = self.path / "resume.pt"
         if self.path.exists() and not self.path.is_dir():
             raise NotADirectoryError(
@@ -74,15 +95,28 @@ class RunFolder:
         if self.can_resume:
             self._check_same_run()
 
-    def create(self) -> None:
-        """Make the folder and write config.yaml."""
+    @contextlib.contextmanager
+    def opened(self, first_step: int) -> Iterator[None]:
+        """Make the folder, write config.yaml, and take scalars from `first_step` on."""
+        if not self._ranks.is_first:
+            yield
+            return
         self.path.mkdir(parents=True, exist_ok=True)
         self._config.write_yaml(self.path / "config.yaml")
+        with SummaryWriter(str(self.path), purge_step=first_step) as self._scalars:
+            yield
+
+    def log(self, scalars: Mapping[str, float], step: int) -> None:
+        """Add scalars to TensorBoard's events, by name."""
+        if self._scalars is not None:
+            for name, value in scalars.items():
+                self._scalars.add_scalar(name, value, step)
 
     def save_model(self, model: AVTS, name: str) -> Path:
         """Write the model as `name`.safetensors."""
         path = self.path / f"{name}.safetensors"
-        model.save(path)
+        if self._ranks.is_first:
+            model.save(path)
         return path
 
     def save_resume(
@@ -93,10 +127,13 @@ class RunFolder:
         progress: Progress,
     ) -> None:
         """Write metrics.jsonl and resume.pt."""
+        if not self._ranks.is_first:
+            return
         lines = "".join(json.dumps(metrics) + "\n" for metrics in progress.history)
         write_atomically(self.path / "metrics.jsonl", lines.encode())
         state = {
             "config": self._config.plain(),
+            "ranks": self._ranks.size,
             "model": model.state_dict(),
             "optimizer": optimizer.state_dict(),
             "schedule": schedule.state_dict(),
@@ -126,6 +163,11 @@ class RunFolder:
 
     def _check_same_run(self) -> None:
         state = self._read_resume()
+        if state["ranks"] != self._ranks.size:
+            raise ValueError(
+                f"the run in {str(self.path)!r} goes on only with as many processes as before, "
+                f"{state['ranks']}, got {self._ranks.size}"
+            )
         before, now = state["config"], self._config.plain()
         for group, names in _FREE.items():
             for name in names:

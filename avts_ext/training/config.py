@@ -38,6 +38,8 @@ class DataConfig:
         gain_std_db: standard deviation of a random gain on every stretch of sound.
         flip: mirror half of the clips left to right.
         max_broken_files: the run ends when more files than this turn out to be broken.
+        validation_share: share of the files that are not trained on but measured after each epoch,
+            to choose the best model by. A file's side follows from its path below `root` alone.
     """
 
     root: str = ""
@@ -47,9 +49,12 @@ class DataConfig:
     gain_std_db: float = 1.3
     flip: bool = True
     max_broken_files: int = 100
+    validation_share: float = 0.0
 
     def __post_init__(self) -> None:
         _check_at_least(self, 0, "workers", "min_gap_s", "gain_std_db", "max_broken_files")
+        if not 0 <= self.validation_share < 1:
+            raise ValueError(f"validation_share must be in [0, 1), got {self.validation_share}")
 
 
 @dataclass(frozen=True)
@@ -127,7 +132,7 @@ class RunConfig:
     Attributes:
         out_dir: folder for checkpoints and metrics.
         epochs: passes over the media, one clip of each per pass.
-        batch_size: clips in a batch.
+        batch_size: clips in a batch, shared by the processes that torchrun started, if any.
         seed: of everything random.
         device: as torch names it, such as "cpu" or "cuda".
         threads: compute threads; two spinning beside another busy process can be slower than one.

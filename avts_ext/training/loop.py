@@ -1,13 +1,15 @@
 """Pretraining, top to bottom: clips in, two towers that agree on what belongs together out.
 
 Nothing random depends on anything but (seed, epoch, medium), so a run that was interrupted and
-resumed ends with the same weights as one that was not.
+resumed ends with the same weights as one that was not. Under torchrun each process trains on its
+share of every batch; negatives are sought, and BatchNorm's statistics taken, within that share.
 """
 
 from __future__ import annotations
 
 import math
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,25 +18,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from avts_ext.data import (
-    Batch,
-    ClipBatchSampler,
-    SkipReport,
-    SyncClipDataset,
-    SyncItem,
-    collate,
-    index_folder,
-)
+from avts_ext.data import Batch, SkipReport
 from avts_ext.models.avts import AVTS
 from avts_ext.training.augment import augment
 from avts_ext.training.checkpoint import Progress, RunFolder
+from avts_ext.training.clips import Clips, open_clips
 from avts_ext.training.config import OptimizerConfig, PretrainConfig
 from avts_ext.training.curriculum import Curriculum
+from avts_ext.training.health import collapse_warning
 from avts_ext.training.objective import Objective, make_objective, pair_counts
+from avts_ext.training.ranks import Ranks
 from avts_ext.training.schedule import Schedule
 
 
@@ -44,11 +39,13 @@ class PretrainResult:
 
     Attributes:
         model_path: the model at its end, or where it was interrupted.
-        best_path: the model of the epoch with the lowest mean loss in the last stage of the
-            curriculum that was reached; losses of different stages do not compare. None before the
-            end of the first epoch.
+        best_path: the model of the epoch with the lowest validation loss; without validation, with
+            the lowest mean loss in the last stage of the curriculum that was reached, for losses
+            of different stages do not compare. None before the end of the first epoch.
         history: for each epoch its mean "loss", "pair_accuracy" (share of clips nearer to their own
-            sound than to their negative) and that of each kind of negative.
+            sound than to their negative) and that of each kind of negative, the mean
+            "positive_distance" and "negative_distance"; with validation also "validation_loss"
+            and "validation_pair_accuracy"; and a "warning" if the embeddings have collapsed.
         skipped: broken files.
         interrupted: whether Ctrl-C ended it.
     """
@@ -65,6 +62,7 @@ def pretrain(config: PretrainConfig) -> PretrainResult:
 
     Leaves models, metrics and TensorBoard scalars in `config.run.out_dir`; see `RunFolder`.
     Ctrl-C ends the run after the current step in a state from which it can be resumed.
+    Started by torchrun, the processes train one model together, and the first one writes.
 
     Raises:
         FileExistsError: the output folder holds a run that is not to be resumed.
@@ -75,75 +73,122 @@ def pretrain(config: PretrainConfig) -> PretrainResult:
         FloatingPointError: the loss is no longer finite.
         TooManyBrokenFilesError: more broken files than the configuration allows.
     """
-    folder = RunFolder(config)
-    _check_device(config.run.device)
-    torch.set_num_threads(config.run.threads)
-    curriculum = Curriculum(config.curriculum)
-    loader, sampler, skipped = _clips(config, curriculum)
-    model = _new_model(config)
-    optimizer = _optimizer(config.optimizer, model)
-    schedule = Schedule(config.schedule, total_steps=config.run.epochs * len(sampler))
-    objective = make_objective(config)
-
-    folder.create()
-    progress = Progress()
-    if folder.can_resume:
-        progress = folder.load_resume(model, optimizer, schedule)
-    else:
-        folder.save_model(model, "epoch_000")
-    first_step = progress.epoch * len(sampler) + progress.batch
-
+    run = _prepare(config)
     with (
-        SummaryWriter(str(folder.path), purge_step=first_step) as writer,
+        run.ranks.joined(run.device),
+        run.folder.opened(run.progress.step(run.n_batches)),
         _interrupt_flag() as interrupted,
     ):
-        for epoch in range(progress.epoch, config.run.epochs):
-            sampler.set_epoch(epoch, progress.batch)
-            bar = tqdm(
-                loader,
-                desc=f"epoch {epoch + 1}/{config.run.epochs}",
-                initial=progress.batch,
-                total=len(sampler),
-                unit="batch",
-                leave=False,
-            )
-            for batch in bar:
-                step = epoch * len(sampler) + progress.batch
-                lr = config.optimizer.lr * schedule.factor(step)
-                skipped.update(batch.skipped)
-                skipped.check_budget(config.data.max_broken_files)
-                batch = augment(batch, config.data, seed=config.run.seed, epoch=epoch)
-                batch = batch.to(config.run.device)
-                metrics = train_step(
-                    model, optimizer, objective, batch, lr, config.optimizer.clip_grad
-                )
-                if not math.isfinite(metrics["loss"]):
-                    raise FloatingPointError(f"the loss became {metrics['loss']} at step {step}")
-                progress.batch += 1
-                for name, value in metrics.items():
-                    progress.sums[name] = progress.sums.get(name, 0.0) + value
-                writer.add_scalar("step/loss", metrics["loss"], step)
-                writer.add_scalar("step/lr", lr, step)
-                bar.set_postfix(loss=f"{metrics['loss']:.3f}")
-                if interrupted.is_set():
-                    break
-            if progress.batch < len(sampler):
-                break
-            _end_epoch(progress, schedule, len(sampler), writer)
-            _save_epoch(folder, model, progress, config, curriculum)
-            folder.save_resume(model, optimizer, schedule, progress)
-            if interrupted.is_set():
-                break
-
-    stopped = progress.epoch < config.run.epochs
-    model_path = folder.save_model(model, "last")
-    folder.save_resume(model, optimizer, schedule, progress)
-    best_path = folder.path / "best.safetensors"
+        if not run.folder.can_resume:
+            run.folder.save_model(run.model, "epoch_000")
+        stop = False
+        while run.progress.epoch < config.run.epochs and not stop:
+            stop = _train_epoch(run, interrupted)
+            if run.progress.batch == run.n_batches:
+                _end_epoch(run)
+        model_path = run.folder.save_model(run.model, "last")
+        run.folder.save_resume(run.model, run.optimizer, run.schedule, run.progress)
+        run.ranks.gather(None)  # nobody leaves before the first rank has written
+    best_path = run.folder.path / "best.safetensors"
     result = PretrainResult(
-        model_path, best_path if best_path.exists() else None, progress.history, skipped, stopped
+        model_path,
+        best_path if best_path.exists() else None,
+        run.progress.history,
+        run.clips.skipped,
+        interrupted=run.progress.epoch < config.run.epochs,
     )
-    print(_end_message(result, config))
+    if run.ranks.is_first:
+        print(_end_message(result, config))
     return result
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What an epoch needs."""
+
+    config: PretrainConfig
+    ranks: Ranks
+    device: torch.device
+    folder: RunFolder
+    clips: Clips
+    model: AVTS
+    optimizer: torch.optim.Optimizer
+    schedule: Schedule
+    objective: Objective
+    progress: Progress
+
+    @property
+    def n_batches(self) -> int:
+        """Batches in an epoch."""
+        return len(self.clips.sampler)
+
+
+def _prepare(config: PretrainConfig) -> _Run:
+    """Check and build everything; nothing is written yet."""
+    ranks = Ranks()
+    ranks.check_batch_size(config.run.batch_size)
+    device = ranks.device(config.run.device)
+    folder = RunFolder(config, ranks)
+    clips = open_clips(config, ranks)
+    torch.set_num_threads(config.run.threads)
+    model = _new_model(config).to(device)
+    optimizer = _optimizer(config.optimizer, model)
+    schedule = Schedule(config.schedule, total_steps=config.run.epochs * len(clips.sampler))
+    progress = folder.load_resume(model, optimizer, schedule) if folder.can_resume else Progress()
+    return _Run(
+        config,
+        ranks,
+        device,
+        folder,
+        clips,
+        model,
+        optimizer,
+        schedule,
+        make_objective(config),
+        progress,
+    )
+
+
+def _train_epoch(run: _Run, interrupted: threading.Event) -> bool:
+    """Go through the batches that are left of an epoch; whether Ctrl-C stopped it."""
+    config, progress, skipped = run.config, run.progress, run.clips.skipped
+    run.clips.sampler.set_epoch(progress.epoch, progress.batch)
+    bar = tqdm(
+        run.clips.training,
+        desc=f"epoch {progress.epoch + 1}/{config.run.epochs}",
+        initial=progress.batch,
+        total=run.n_batches,
+        unit="batch",
+        leave=False,
+        disable=not run.ranks.is_first,
+    )
+    for batch in bar:
+        step = progress.step(run.n_batches)
+        lr = config.optimizer.lr * run.schedule.factor(step)
+        batch = augment(batch, config.data, seed=config.run.seed, epoch=progress.epoch)
+        metrics = train_step(
+            run.model,
+            run.optimizer,
+            run.objective,
+            batch.to(run.device),
+            lr,
+            config.optimizer.clip_grad,
+            run.ranks,
+        )
+        shares = run.ranks.gather((metrics, batch.skipped, interrupted.is_set()))
+        metrics = {name: sum(share[0][name] for share in shares) for name in metrics}
+        metrics["loss"] /= run.ranks.size
+        skipped.update(error for share in shares for error in share[1])
+        skipped.check_budget(config.data.max_broken_files)
+        if not math.isfinite(metrics["loss"]):
+            raise FloatingPointError(f"the loss became {metrics['loss']} at step {step}")
+        progress.add_step(metrics)
+        run.folder.log({"step/loss": metrics["loss"], "step/lr": lr}, step)
+        bar.set_postfix(loss=f"{metrics['loss']:.3f}")
+        if any(share[2] for share in shares):
+            bar.close()
+            return True
+    return False
 
 
 def train_step(
@@ -153,11 +198,12 @@ def train_step(
     batch: Batch,
     lr: float,
     clip_grad: float,
+    ranks: Ranks,
 ) -> dict[str, float]:
-    """One step down the gradient.
+    """One step down the gradient, averaged over all ranks; so are BatchNorm's statistics.
 
     Returns:
-        "loss", and counts of right and of all pairs for `_end_epoch` to divide.
+        Of this rank: "loss", and sums over pairs for `_mean_metrics` to divide.
     """
     model.train()
     for group in optimizer.param_groups:
@@ -166,49 +212,89 @@ def train_step(
     loss = objective(video, audio, batch)
     optimizer.zero_grad()
     loss.backward()
+    gradients = [weight.grad for weight in model.parameters() if weight.grad is not None]
+    statistics = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
+    ranks.average([*gradients, *statistics])
     torch.nn.utils.clip_grad_norm_(model.parameters(), clip_grad)
     optimizer.step()
     # Reading numbers waits for the device; the loss is wanted at every step to stop when it breaks.
     return {"loss": loss.item(), **pair_counts(video.detach(), audio.detach(), batch)}
 
 
-def _clips(
-    config: PretrainConfig, curriculum: Curriculum
-) -> tuple[DataLoader[SyncItem], ClipBatchSampler, SkipReport]:
-    clip, data, run = config.model.clip, config.data, config.run
-    entries, skipped = index_folder(data.root, min_duration_s=clip.duration_s)
-    skipped.check_budget(data.max_broken_files)
-    dataset = SyncClipDataset(
-        entries,
-        clip,
-        run.seed,
-        negatives=curriculum,
-        min_gap_s=data.min_gap_s,
-        cache_dir=data.cache_dir,
-    )
-    sampler = ClipBatchSampler([entry.media_id for entry in entries], run.batch_size, run.seed)
-    loader = DataLoader(
-        dataset,
-        batch_sampler=sampler,
-        collate_fn=collate,
-        num_workers=data.workers,
-        worker_init_fn=_ignore_interrupt,
-    )
-    return loader, sampler, skipped
+@torch.no_grad()
+def _validate(run: _Run) -> dict[str, float]:
+    """Mean loss, and share of clips nearer to their own sound, on clips that are not trained on."""
+    if run.clips.validation is None:
+        return {}
+    run.model.eval()
+    sums = {"validation_loss": 0.0, "validation_pair_accuracy": 0.0}
+    n_clips = 0
+    for batch in run.clips.validation:
+        run.clips.skipped.update(batch.skipped)
+        batch = batch.to(run.device)
+        video, audio = run.model(batch.frames, batch.waveforms)
+        loss = run.objective(video, audio, batch).item()
+        sums["validation_loss"] += loss * len(video)
+        sums["validation_pair_accuracy"] += pair_counts(video, audio, batch)["right"]
+        n_clips += len(video)
+    return {name: value / n_clips for name, value in sums.items()}
 
 
-def _check_device(device: str) -> None:
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # the latter from a torch built without CUDA
-        problem = str(error).splitlines()[0]
-        raise ValueError(f"run.device is {device!r}, which cannot be used: {problem}") from None
+def _end_epoch(run: _Run) -> None:
+    """Measure, report, decide on the learning rate, and save."""
+    config, progress = run.config, run.progress
+    metrics = {"epoch": progress.epoch + 1, **_mean_metrics(progress.sums, run.n_batches)}
+    metrics |= _validate(run)
+    run.folder.log(
+        {f"epoch/{name}": value for name, value in metrics.items()},
+        (progress.epoch + 1) * run.n_batches,
+    )
+    share = config.run.batch_size // run.ranks.size
+    if warning := collapse_warning(metrics, config.loss, share):
+        metrics["warning"] = warning
+        if run.ranks.is_first:
+            print(f"epoch {metrics['epoch']}: {warning}", file=sys.stderr)
+    run.schedule.end_epoch(metrics["loss"])
+    progress.end_epoch(metrics)
+    _save_epoch(run)
+
+
+def _mean_metrics(sums: dict[str, float], n_batches: int) -> dict[str, Any]:
+    metrics = {"loss": sums["loss"] / n_batches}
+    for suffix in ("", "_easy", "_hard", "_super_hard"):
+        if sums[f"pairs{suffix}"]:
+            metrics[f"pair_accuracy{suffix}"] = sums[f"right{suffix}"] / sums[f"pairs{suffix}"]
+    for name in ("positive_distance", "negative_distance"):
+        metrics[name] = sums[name] / sums["pairs"]
+    return metrics
+
+
+def _save_epoch(run: _Run) -> None:
+    folder, done = run.folder, run.progress.epoch
+    folder.save_model(run.model, "last")
+    keep_every = run.config.run.keep_every
+    if done == run.config.run.epochs or (keep_every and done % keep_every == 0):
+        folder.save_model(run.model, f"epoch_{done:03}")
+    if _is_best(run.progress.history, run.config):
+        folder.save_model(run.model, "best")
+    folder.save_resume(run.model, run.optimizer, run.schedule, run.progress)
+
+
+def _is_best(history: list[dict[str, Any]], config: PretrainConfig) -> bool:
+    """Whether the last epoch is the best so far, as `PretrainResult.best_path` means it."""
+    if config.data.validation_share:
+        losses = [metrics["validation_loss"] for metrics in history]
+    else:
+        curriculum = Curriculum(config.curriculum)
+        stage = config.curriculum[curriculum.stage_index(len(history) - 1)]
+        losses = [metrics["loss"] for metrics in history[stage.first_epoch :]]
+    return losses[-1] <= min(losses)
 
 
 def _new_model(config: PretrainConfig) -> AVTS:
     with torch.random.fork_rng():
         torch.manual_seed(config.run.seed)
-        return AVTS(config.model).to(config.run.device)
+        return AVTS(config.model)
 
 
 def _optimizer(config: OptimizerConfig, model: AVTS) -> torch.optim.Optimizer:
@@ -223,38 +309,6 @@ def _optimizer(config: OptimizerConfig, model: AVTS) -> torch.optim.Optimizer:
         weight_decay=config.weight_decay,
         nesterov=config.momentum > 0,
     )
-
-
-def _end_epoch(
-    progress: Progress, schedule: Schedule, n_batches: int, writer: SummaryWriter
-) -> None:
-    sums = progress.sums
-    metrics: dict[str, Any] = {"epoch": progress.epoch + 1, "loss": sums["loss"] / n_batches}
-    for suffix in ("", "_easy", "_hard", "_super_hard"):
-        if sums[f"pairs{suffix}"]:
-            metrics[f"pair_accuracy{suffix}"] = sums[f"right{suffix}"] / sums[f"pairs{suffix}"]
-    for name, value in metrics.items():
-        writer.add_scalar(f"epoch/{name}", value, (progress.epoch + 1) * n_batches)
-    schedule.end_epoch(metrics["loss"])
-    progress.history.append(metrics)
-    progress.epoch, progress.batch, progress.sums = progress.epoch + 1, 0, {}
-
-
-def _save_epoch(
-    folder: RunFolder,
-    model: AVTS,
-    progress: Progress,
-    config: PretrainConfig,
-    curriculum: Curriculum,
-) -> None:
-    folder.save_model(model, "last")
-    keep_every, done = config.run.keep_every, progress.epoch
-    if done == config.run.epochs or (keep_every and done % keep_every == 0):
-        folder.save_model(model, f"epoch_{done:03}")
-    stage = config.curriculum[curriculum.stage_index(done - 1)]
-    losses = [metrics["loss"] for metrics in progress.history[stage.first_epoch :]]
-    if losses[-1] <= min(losses):
-        folder.save_model(model, "best")
 
 
 @contextmanager
@@ -277,17 +331,14 @@ def _interrupt_flag() -> Iterator[threading.Event]:
         signal.signal(signal.SIGINT, before)
 
 
-def _ignore_interrupt(_worker: int) -> None:
-    # Ctrl-C reaches every process of the terminal, but the main one must still finish its step.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
 def _end_message(result: PretrainResult, config: PretrainConfig) -> str:
     done = len(result.history)
     lines = [f"{'Interrupted' if result.interrupted else 'Finished'} after {done} epochs."]
     if result.history:
         last = result.history[-1]
         lines.append(f"loss {last['loss']:.4f}, pair accuracy {last['pair_accuracy']:.3f}")
+        if "warning" in last:
+            lines.append(f"warning: {last['warning']}")
     lines += [f"model: {result.model_path}", str(result.skipped)]
     if result.interrupted:
         lines.append(f"To go on: the same run with run.resume, out_dir {config.run.out_dir}")

@@ -65,10 +65,15 @@ def explicit_pairs(negative_row: Tensor) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def pair_counts(video: Tensor, audio: Tensor, batch: Batch) -> dict[str, float]:
-    """Clips nearer to their own sound than to their negative, and all, by kind of negative."""
+    """Clips nearer to their own sound than to their negative, and all, by kind of negative.
+
+    With the sums of both distances over all clips.
+    """
     own = (video - audio[: len(video)]).norm(dim=1)
-    right = own < (video - audio[batch.negative_row]).norm(dim=1)
+    other = (video - audio[batch.negative_row]).norm(dim=1)
+    right = own < other
     counts = {"right": float(right.sum()), "pairs": float(len(video))}
+    counts |= {"positive_distance": float(own.sum()), "negative_distance": float(other.sum())}
     for kind in (PairKind.EASY, PairKind.HARD, PairKind.SUPER_HARD):
         of_kind = batch.kinds == int(kind)
         counts[f"right_{kind.name.lower()}"] = float((right & of_kind).sum())

@@ -4,7 +4,6 @@ import dataclasses
 import json
 import os
 import signal
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,39 +11,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from avts_ext.data import Batch, ClipSpec
-from avts_ext.models.avts import AVTS, AVTSConfig
+from avts_ext.data import Batch
+from avts_ext.models.avts import AVTS
 from avts_ext.ops.clip_offset import PairKind
 from avts_ext.training import PretrainConfig, loop, pretrain
 from avts_ext.training.augment import augment, random_flips, random_gains
-from avts_ext.training.config import DataConfig, LossConfig, RunConfig, ScheduleConfig
-from avts_ext.training.curriculum import Stage
+from avts_ext.training.config import DataConfig, LossConfig, ScheduleConfig
 from avts_ext.training.objective import explicit_pairs, pair_counts
 from avts_ext.training.schedule import Schedule
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
-from flash_beep import FlashBeep
-
 EPOCHS = 3
-
-
-@pytest.fixture(scope="module")
-def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("films")
-    for i in range(9):
-        FlashBeep(duration_s=4.0, flash_every=7 + i, size=(32, 32)).write(root / f"{i}.mp4")
-    return root
-
-
-@pytest.fixture
-def config(films: Path, tmp_path: Path) -> PretrainConfig:
-    return PretrainConfig(
-        data=DataConfig(root=str(films)),
-        model=AVTSConfig(clip=ClipSpec(n_frames=4, height=32, width=32)),
-        curriculum=(Stage(), Stage(1, easy=0.5, hard=0.5)),
-        schedule=ScheduleConfig(warmup_steps=2),
-        run=RunConfig(out_dir=str(tmp_path / "run"), epochs=EPOCHS, batch_size=4, keep_every=1),
-    )
 
 
 def elsewhere(config: PretrainConfig, out_dir: Path, **changes) -> PretrainConfig:
@@ -163,6 +139,7 @@ def test_pair_counts() -> None:
     audio = torch.tensor([[1.0], [7.0], [2.0], [6.0]])  # own: 1, 2, 7 away; negative: 7, 1, 8 away
     counts = pair_counts(video, audio, batch)
     assert (counts["right"], counts["pairs"]) == (2, 3)
+    assert (counts["positive_distance"], counts["negative_distance"]) == (10, 16)
     assert (counts["right_easy"], counts["pairs_easy"]) == (2, 2)
     assert (counts["right_hard"], counts["pairs_hard"]) == (0, 1)
 
