@@ -16,8 +16,7 @@ _CODECS: dict[str, Literal["r", "w"]] = {
     "vp9": "r",
     "opus": "r",
 }
-# What is installed beside us only by the extra that asks for it.
-_OPTIONAL = {"torchaudio": "test", "torchvision": "test"}
+_PEERS = ("torchaudio", "torchvision")
 _REBUILD = "`AVTS_CUDA=ON pip install --force-reinstall --no-deps .` in the source folder"
 
 
@@ -73,9 +72,9 @@ def _advice(facts: dict[str, Any], torch_sees_gpu: bool) -> Iterator[str]:
         yield f"PyAV: does not import ({ffmpeg['problem']}). Run `pip install --upgrade av`."
     for name in [name for name, present in ffmpeg["codecs"].items() if not present]:
         yield f"codec {name}: missing in this FFmpeg. PyAV's own wheels carry it: `pip install av`."
-    for name, extra in _OPTIONAL.items():
+    for name in _PEERS:
         if facts["packages"][name] is None:
-            yield f"{name}: not installed. Only tests need it: `pip install '.[{extra}]'`."
+            yield f"{name}: not installed. Only comparisons need it: `pip install '.[test]'`."
     if facts["cpu_level"] != facts["cpu_levels"][-1]:
         yield (
             f"CPU level: {facts['cpu_level']} by AVTS_CPU_ISA; this machine can run "
