@@ -12,11 +12,11 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from avts_ext._files import write_atomically
 from avts_ext.demo.figures import Series, comparison_svg, curve_svg
 from avts_ext.demo.protocols import in_plain_words
 from avts_ext.demo.style import STYLE
 from avts_ext.evaluation.report import Result
-from avts_ext.world.generate import write_atomically
 
 __all__ = ["REPORT_VERSION", "write_html"]
 

@@ -3,26 +3,30 @@
 The frame is shown in grey. Where the map exceeds ``threshold`` times its maximum in that frame,
 the level at which it is also scored, it is laid over in colour (viridis, which colour-blind
 eyes read as well). The sounding object's box is solid, the silent one's is dashed, so
-that the two differ without colour as well; a legend below the picture says so.
+that the two differ without colour as well. Below the picture are the sound's envelope with a
+playhead, a legend, and the scale of colours.
 """
 
 from __future__ import annotations
 
 import io
-import itertools
 import os
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import imsave
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
+
+from avts_ext._files import write_atomically
+from avts_ext.data.writer import encode_mp4
 
 __all__ = ["OverlayPainter", "save_overlay_video", "save_still"]
 
@@ -30,10 +34,12 @@ Bytes = NDArray[np.uint8]
 Floats = NDArray[np.floating]
 
 MIN_PICTURE_PX = 320
-LEGEND_PX = 64
+PANEL_PX = 118
 OPACITY = 0.65
 _DPI = 100
-_AAC_FRAME = 1024
+_FONT_PT = 8  # 11 pixels
+_MARGIN_PX = 18  # half of the widest label of the time axis
+_MAP = colormaps["viridis"]
 
 
 class OverlayPainter:
@@ -41,32 +47,40 @@ class OverlayPainter:
 
     Args:
         size: (H, W) of the frames in pixels.
+        waveform: (S,) float mono sound from the time of the first frame on, drawn below.
+        sample_rate: samples per second.
         threshold: share of a map's maximum below which nothing is laid over, in [0, 1).
     """
 
-    def __init__(self, size: tuple[int, int], threshold: float = 0.5) -> None:
+    def __init__(
+        self, size: tuple[int, int], waveform: Floats, sample_rate: int, threshold: float = 0.5
+    ) -> None:
         if not 0 <= threshold < 1:
             raise ValueError(f"threshold: got {threshold}, expected 0 <= threshold < 1")
+        if waveform.ndim != 1 or len(waveform) == 0:
+            raise ValueError(f"waveform: got shape {waveform.shape}, expected (S,), S at least 1")
         self._size, self._threshold = size, threshold
         scale = -(-MIN_PICTURE_PX // min(size))
         height, width = size[0] * scale, size[1] * scale
         # Even sizes, as H.264 wants them.
-        total_height, total_width = _even(height + LEGEND_PX), _even(width)
-        figure = Figure(figsize=(total_width / _DPI, total_height / _DPI), dpi=_DPI)
-        self._canvas = FigureCanvasAgg(figure)
-        share = height / total_height
-        self._axes = figure.add_axes((0.0, 1 - share, width / total_width, share))
+        self._height_px, self._width_px = _even(height + PANEL_PX), _even(width)
+        inches = self._width_px / _DPI, self._height_px / _DPI
+        self._figure = Figure(figsize=inches, dpi=_DPI, facecolor="white")
+        self._canvas = FigureCanvasAgg(self._figure)
+        self._axes = self._add_axes(0, 0, width, height)
         self._axes.set_axis_off()
         self._frame = self._axes.imshow(np.zeros((*size, 3), np.uint8), interpolation="nearest")
         self._heat = self._axes.imshow(np.zeros((*size, 4)), interpolation="nearest")
         self._source = self._box("-")
         self._silent = self._box("--")
-        self._add_legend(figure)
+        self._add_sound(height, waveform, sample_rate)
+        self._add_legend(height + 78)
 
     def paint(
         self,
         frame: Bytes,
         heat: Floats,
+        time_s: float,
         source_box: Floats | None = None,
         silent_box: Floats | None = None,
     ) -> Bytes:
@@ -75,6 +89,7 @@ class OverlayPainter:
         Args:
             frame: (H, W, 3) uint8 RGB.
             heat: (H, W), higher = more likely the source; without a positive value, no overlay.
+            time_s: of the frame, seconds after the beginning of the sound.
             source_box: (4,) xyxy in pixels of the frame, half-open; None or empty draws none.
             silent_box: likewise, of the object that makes no sound.
 
@@ -93,8 +108,16 @@ class OverlayPainter:
         self._heat.set_data(_colours(heat, self._threshold))
         _place(self._source, source_box)
         _place(self._silent, silent_box)
+        self._playhead.set_xdata([time_s, time_s])
+        self._clock.set_text(f"sound, now at {time_s:.2f} s")
         self._canvas.draw()
         return np.asarray(self._canvas.buffer_rgba())[..., :3].copy()
+
+    def _add_axes(self, left: float, top: float, width: float, height: float) -> Axes:
+        """Axes at a place in pixels from the upper left corner."""
+        bottom = self._height_px - top - height
+        corner = left / self._width_px, bottom / self._height_px
+        return self._figure.add_axes((*corner, width / self._width_px, height / self._height_px))
 
     def _box(self, style: str) -> list[Rectangle]:
         """A white line on a wider black one, to be seen on any ground."""
@@ -104,24 +127,43 @@ class OverlayPainter:
             self._axes.add_patch(patch)
         return [backing, line]
 
-    def _add_legend(self, figure: Figure) -> None:
-        colour = colormaps["viridis"](1.0)
-        entries: list[Patch] = [
-            Rectangle((0, 0), 1, 1, fill=False, edgecolor="black", linestyle="-"),
-            Rectangle((0, 0), 1, 1, fill=False, edgecolor="black", linestyle="--"),
-            Patch(facecolor=colour),
-        ]
-        names = ["heard", "silent", f"map > {self._threshold:g} of its maximum"]
-        figure.legend(
-            entries, names, loc="lower center", ncols=2, frameon=False, fontsize=9, borderaxespad=0
-        )
+    def _add_sound(self, top: float, waveform: Floats, sample_rate: int) -> None:
+        """Envelope of the sound, relative to its peak, over a time axis with a playhead."""
+        width = self._width_px - 2 * _MARGIN_PX
+        axes = self._add_axes(_MARGIN_PX, top + 22, width, 30)
+        envelope, duration_s = _envelope(waveform, width), len(waveform) / sample_rate
+        edges_s = np.linspace(0, duration_s, len(envelope) + 1)
+        axes.stairs(envelope, edges_s, baseline=-envelope, fill=True, color="0.45")
+        axes.set(xlim=(0, duration_s), ylim=(-1.1, 1.1), yticks=[])
+        axes.spines[["left", "right", "top"]].set_visible(False)
+        axes.xaxis.set_major_locator(MaxNLocator(6))
+        axes.xaxis.set_major_formatter("{x:g} s")
+        axes.tick_params(labelsize=_FONT_PT, length=3, pad=2)
+        (self._playhead,) = axes.plot([0, 0], [-1.1, 1.1], color="black", linewidth=2)
+        self._clock = axes.set_title("", fontsize=_FONT_PT, pad=3, loc="left")
+
+    def _add_legend(self, top: float) -> None:
+        """What the boxes are, and the scale of the colours."""
+        half = self._width_px / 2
+        names = self._add_axes(_MARGIN_PX, top, half - _MARGIN_PX, 34)
+        names.set(xlim=(0, half - _MARGIN_PX), ylim=(34, 0))
+        names.set_axis_off()
+        for y, style, name in ((3, "-", "heard"), (20, "--", "silent")):
+            names.add_patch(Rectangle((1, y), 24, 10, fill=False, linestyle=style))
+            names.text(32, y + 5, name, va="center_baseline", fontsize=_FONT_PT)
+        scale = self._add_axes(half, top + 14, half - _MARGIN_PX, 8)
+        ends = self._threshold, 1.0
+        scale.imshow(np.linspace(0, 1, 256)[None], cmap=_MAP, aspect="auto", extent=(*ends, 0, 1))
+        scale.set(yticks=[], xticks=ends, xticklabels=[f"{end:g}" for end in ends])
+        scale.tick_params(labelsize=_FONT_PT, length=2, pad=1)
+        scale.set_title("map / its maximum", fontsize=_FONT_PT, pad=3, loc="left")
 
 
 def save_still(path: str | os.PathLike[str], picture: Bytes) -> None:
     """Write a picture (H, W, 3) uint8 as PNG; an existing file is replaced when all is written."""
     buffer = io.BytesIO()
     imsave(buffer, picture, format="png")
-    _replace(path, buffer.getvalue())
+    write_atomically(Path(path), buffer.getvalue())
 
 
 def save_overlay_video(
@@ -131,60 +173,20 @@ def save_overlay_video(
     waveform: Floats,
     sample_rate: int,
 ) -> None:
-    """Write an MP4 (H.264, AAC) whose picture and sound both begin at time zero.
-
-    Args:
-        path: an existing file is replaced when all is written.
-        pictures: at least one (H, W, 3) uint8 RGB, H and W even.
-        fps: pictures per second.
-        waveform: (S,) float mono in [-1, 1].
-        sample_rate: samples per second, one that AAC knows.
+    """Write what `data.writer.encode_mp4` makes; an existing file is replaced when all is written.
 
     Raises:
         ValueError: no picture.
+        OSError: the file cannot be written.
     """
-    rest = iter(pictures)
-    first = next(rest, None)
-    if first is None:
-        raise ValueError("pictures: got none, expected at least one")
-    buffer = io.BytesIO()
-    with av.open(buffer, "w", format="mp4") as container:
-        video = container.add_stream("libx264", rate=fps, options={"crf": "18"})
-        video.height, video.width = first.shape[:2]
-        video.pix_fmt = "yuv420p"
-        audio = container.add_stream("aac", rate=sample_rate, layout="mono")
-        _mux_pictures(container, video, itertools.chain([first], rest), fps)
-        _mux_sound(container, audio, waveform, sample_rate)
-    _replace(path, buffer.getvalue())
+    write_atomically(Path(path), encode_mp4(pictures, fps, waveform, sample_rate))
 
 
-def _mux_pictures(
-    container: av.container.OutputContainer,
-    stream: av.VideoStream,
-    pictures: Iterable[Bytes],
-    fps: Fraction,
-) -> None:
-    for index, picture in enumerate(pictures):
-        frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-        frame.pts, frame.time_base = index, 1 / Fraction(fps)
-        container.mux(stream.encode(frame))
-    container.mux(stream.encode(None))
-
-
-def _mux_sound(
-    container: av.container.OutputContainer,
-    stream: av.AudioStream,
-    waveform: Floats,
-    sample_rate: int,
-) -> None:
-    samples = np.ascontiguousarray(waveform, dtype=np.float32)[None]
-    for start in range(0, samples.shape[1], _AAC_FRAME):
-        part = np.ascontiguousarray(samples[:, start : start + _AAC_FRAME])
-        frame = av.AudioFrame.from_ndarray(part, format="fltp", layout="mono")
-        frame.sample_rate = sample_rate
-        frame.pts, frame.time_base = start, Fraction(1, sample_rate)
-        container.mux(stream.encode(frame))
-    container.mux(stream.encode(None))
+def _envelope(waveform: Floats, n: int) -> Floats:
+    """Greatest magnitude in each of at most ``n`` equal parts, relative to the greatest of all."""
+    starts = np.linspace(0, len(waveform), min(n, len(waveform)), endpoint=False).astype(np.int64)
+    envelope = np.maximum.reduceat(np.abs(waveform), starts)
+    return envelope / max(float(envelope.max()), np.finfo(np.float32).tiny)
 
 
 def _colours(heat: Floats, threshold: float) -> NDArray[np.float64]:
@@ -193,7 +195,7 @@ def _colours(heat: Floats, threshold: float) -> NDArray[np.float64]:
     if top <= 0:
         return np.zeros((*heat.shape, 4))
     relative = heat / top
-    colours = colormaps["viridis"]((relative - threshold) / (1 - threshold))
+    colours = _MAP((relative - threshold) / (1 - threshold))
     colours[..., 3] = np.where(relative > threshold, OPACITY, 0.0)
     return colours
 
@@ -209,10 +211,3 @@ def _place(lines: list[Rectangle], box: Floats | None) -> None:
 
 def _even(size: int) -> int:
     return size + size % 2
-
-
-def _replace(path: str | os.PathLike[str], content: bytes) -> None:
-    path = Path(path)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(content)
-    partial.replace(path)

@@ -13,6 +13,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from avts_ext._files import write_atomically
+from avts_ext.data.writer import encode_mp4
 from avts_ext.world.picture import render_picture
 from avts_ext.world.scene import (
     CLASSES,
@@ -27,7 +28,6 @@ from avts_ext.world.scene import (
 )
 from avts_ext.world.sound import render_sound
 from avts_ext.world.truth import DESCRIPTION_FILE, TRUTH_FILE, WorldTruth, pack_truth, read_truth
-from avts_ext.world.writer import encode_mp4
 
 _VIDEO_FOLDER = "videos"
 

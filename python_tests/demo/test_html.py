@@ -77,9 +77,9 @@ FIGURES = (
 def folder(tmp_path):
     gallery = tmp_path / "gallery"
     gallery.mkdir()
-    painter = OverlayPainter((64, 64))
-    picture = painter.paint(np.full((64, 64, 3), 90, np.uint8), np.eye(64))
     sound = np.zeros(4000, np.float32)
+    painter = OverlayPainter((64, 64), sound, 16000)
+    picture = painter.paint(np.full((64, 64, 3), 90, np.uint8), np.eye(64), 0.125)
     save_overlay_video(gallery / "0.mp4", [picture] * 4, Fraction(16), sound, 16000)
     save_still(gallery / "0.png", picture)
     save_still(gallery / "0_wrong.png", picture)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from avts_ext.data import ClipSpec, MediaReader, probe
+from avts_ext.data.writer import encode_mp4
 from avts_ext.world import generate, load_truth
 from avts_ext.world.picture import render_picture
 from avts_ext.world.scene import (
@@ -21,7 +22,6 @@ from avts_ext.world.scene import (
     draw_scene,
 )
 from avts_ext.world.sound import _draw_notes, render_sound
-from avts_ext.world.writer import encode_mp4
 
 ALL_FRAMES = ClipSpec(N_FRAMES, Fraction(FPS), SIZE_PX, SIZE_PX, SAMPLE_RATE)
 ENCODE = """
@@ -29,7 +29,7 @@ import hashlib
 import numpy
 from avts_ext.world.picture import render_picture
 from avts_ext.world.scene import draw_scene
-from avts_ext.world.writer import encode_mp4
+from avts_ext.data.writer import encode_mp4
 digest = hashlib.sha256()
 for index in (1, 3, 4, 5):
     waveform = numpy.sin(numpy.arange(96000, dtype=numpy.float32) / (1 + index)) / 2

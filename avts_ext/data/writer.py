@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import itertools
+from collections.abc import Iterable
 from fractions import Fraction
 
 import av
@@ -19,36 +21,48 @@ _AUDIO_BIT_RATE = 96_000
 _AAC_FRAME = 1024
 
 
-def encode_mp4(frames: np.ndarray, fps: int, waveform: np.ndarray, sample_rate: int) -> bytes:
+def encode_mp4(
+    frames: Iterable[np.ndarray], fps: Fraction | int, waveform: np.ndarray, sample_rate: int
+) -> bytes:
     """Encode a video whose picture and sound both begin at time zero.
 
     Args:
-        frames: (F, H, W, 3) uint8 RGB, H and W even; frame f is on display in [f, f + 1) / fps.
+        frames: at least one (H, W, 3) uint8 RGB, H and W even; frame f is on display in
+            [f, f + 1) / fps.
         fps: Frames per second.
-        waveform: (S,) float32 mono in [-1, 1]; sample n is at n / sample_rate.
+        waveform: (S,) float mono in [-1, 1]; sample n is at n / sample_rate.
         sample_rate: Samples per second, one that AAC knows.
 
     Returns:
-        The content of the file.
+        The content of the file: the same bytes for the same arguments.
+
+    Raises:
+        ValueError: No frame.
     """
+    rest = iter(frames)
+    first = next(rest, None)
+    if first is None:
+        raise ValueError("frames: got none, expected at least one")
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4", options={"fflags": "+bitexact"}) as container:
         video = container.add_stream("libx264", rate=fps, options=_VIDEO_OPTIONS)
-        video.height, video.width = frames.shape[1:3]
+        video.height, video.width = first.shape[:2]
         video.pix_fmt = "yuv420p"
-        video.gop_size = fps  # a key frame a second keeps random access cheap
+        video.gop_size = max(1, round(fps))  # a key frame a second keeps random access cheap
         audio = container.add_stream("aac", rate=sample_rate, layout="mono", options=_AUDIO_OPTIONS)
         audio.bit_rate = _AUDIO_BIT_RATE
-        container.mux(_encode_video(video, frames, fps))
+        container.mux(_encode_video(video, itertools.chain([first], rest), fps))
         container.mux(_encode_audio(audio, waveform, sample_rate))
     return buffer.getvalue()
 
 
-def _encode_video(stream: av.VideoStream, frames: np.ndarray, fps: int) -> list[av.Packet]:
+def _encode_video(
+    stream: av.VideoStream, frames: Iterable[np.ndarray], fps: Fraction | int
+) -> list[av.Packet]:
     packets = []
     for index, picture in enumerate(frames):
         frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-        frame.pts, frame.time_base = index, Fraction(1, fps)
+        frame.pts, frame.time_base = index, 1 / Fraction(fps)
         packets += stream.encode(frame)
     return packets + stream.encode(None)
 
@@ -56,9 +70,10 @@ def _encode_video(stream: av.VideoStream, frames: np.ndarray, fps: int) -> list[
 def _encode_audio(
     stream: av.AudioStream, waveform: np.ndarray, sample_rate: int
 ) -> list[av.Packet]:
+    samples = np.asarray(waveform, dtype=np.float32)
     packets = []
-    for start in range(0, len(waveform), _AAC_FRAME):
-        part = np.ascontiguousarray(waveform[None, start : start + _AAC_FRAME])
+    for start in range(0, len(samples), _AAC_FRAME):
+        part = np.ascontiguousarray(samples[None, start : start + _AAC_FRAME])
         frame = av.AudioFrame.from_ndarray(part, format="fltp", layout="mono")
         frame.sample_rate = sample_rate
         frame.pts, frame.time_base = start, Fraction(1, sample_rate)
