@@ -163,11 +163,6 @@ class RunFolder:
 
     def _check_same_run(self) -> None:
         state = self._read_resume()
-        if state["ranks"] != self._ranks.size:
-            raise ValueError(
-                f"the run in {str(self.path)!r} goes on only with as many processes as before, "
-                f"{state['ranks']}, got {self._ranks.size}"
-            )
         before, now = state["config"], self._config.plain()
         for group, names in _FREE.items():
             for name in names:
@@ -178,4 +173,9 @@ class RunFolder:
             raise ValueError(
                 f"the run in {str(self.path)!r} goes on only with its own configuration, "
                 f"but {', '.join(changed)} changed; see its config.yaml"
+            )
+        if state["ranks"] != self._ranks.size:
+            raise ValueError(
+                f"the run in {str(self.path)!r} goes on only with as many processes as before, "
+                f"{state['ranks']}, got {self._ranks.size}"
             )

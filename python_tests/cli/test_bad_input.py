@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -98,6 +99,26 @@ def test_folder_without_usable_media(tmp_path, capsys, fill, message) -> None:
     assert main(pretraining(root)) == 1
     assert message in capsys.readouterr().err
     assert not Path("run").exists()
+
+
+def test_a_file_that_may_not_be_read(films, capsys, monkeypatch) -> None:
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own are closed to other users
+        Path(folder).chmod(0o755)
+        closed = Path(folder, "closed.mp4")
+        closed.write_bytes((films / "0.mp4").read_bytes())
+        closed.chmod(0)
+        monkeypatch.chdir(folder)
+        user = os.geteuid()
+        if user == 0:
+            os.seteuid(65534)  # nothing is closed to root
+        try:
+            assert main(pretraining(Path(folder))) == 1
+        finally:
+            os.seteuid(user)
+            monkeypatch.undo()
+    assert "closed.mp4: unreadable: it cannot be opened as a media file (Permission denied)" in (
+        capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(
