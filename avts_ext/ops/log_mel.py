@@ -4,89 +4,185 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from avts_ext._extension import _C
 from avts_ext.ops._library import LIBRARY, TAGS
+from avts_ext.ops.log_mel_spec import LogMelSpec, kernel_of, spec_of
 
-_OPTIONS = (
-    "float sample_rate, int n_fft, int win_length, int hop_length, str window, float power, "
-    "bool center, str pad_mode, bool drop_last, int n_mels, float f_min, float f_max, "
-    "str mel_scale, str norm, str log, float eps"
-)
-LIBRARY.define(f"log_mel(Tensor waveform, {_OPTIONS}) -> Tensor", tags=TAGS)
-LIBRARY.define(f"log_mel_backward(Tensor grad, Tensor waveform, {_OPTIONS}) -> Tensor", tags=TAGS)
+_INPUTS = "Tensor waveform, Tensor? starts, Tensor? lengths, int clip_length, str spec"
+# `spec` is LogMelSpec.key; a negative `clip_length` means the rest of the row. The second result is
+# what the logarithm is taken of, which the gradient needs; it is empty without `save_mel`.
+LIBRARY.define(f"log_mel({_INPUTS}, bool save_mel) -> (Tensor, Tensor)", tags=TAGS)
+LIBRARY.define(f"log_mel_backward(Tensor grad, Tensor mel, {_INPUTS}) -> Tensor", tags=TAGS)
 
-
-def _frame_count(samples: int, options: tuple[Any, ...]) -> int:
-    """Frames of `samples` samples; a ValueError where there is none. Works on symbolic sizes."""
-    _, n_fft, _, hop_length, _, _, center, pad_mode, drop_last, *_ = options
-    pad = n_fft // 2 if center else 0
-    needed = max(pad + 1 if pad and pad_mode == "reflect" else 1, n_fft - 2 * pad)
-    if drop_last:
-        needed = max(needed, n_fft - 2 * pad + hop_length)
-    if samples < needed:
-        raise ValueError(f"waveform is {samples} samples long, expected at least {needed}")
-    return (samples + 2 * pad - n_fft) // hop_length + (0 if drop_last else 1)
+_SAMPLE_TYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int16)
 
 
-def _output_shape(waveform: Tensor, options: tuple[Any, ...]) -> tuple[int, ...]:
-    """Shape of the log-mel spectrogram, after all checks; the same for real and fake tensors."""
-    _C.log_mel_check_options(options)
-    if waveform.dtype not in (torch.float32, torch.float64):
-        raise TypeError(f"waveform is {waveform.dtype}, expected torch.float32 or torch.float64")
-    if waveform.dim() < 1:
-        raise ValueError("waveform is 0-dimensional, expected shape (..., time)")
-    n_mels = options[9]
-    return (*waveform.shape[:-1], n_mels, _frame_count(waveform.shape[-1], options))
+def _precision(waveform: Tensor) -> torch.dtype:
+    return torch.float64 if waveform.dtype == torch.float64 else torch.float32
 
 
-def _check_grad(grad: Tensor, waveform: Tensor, options: tuple[Any, ...]) -> None:
-    shape = _output_shape(waveform, options)
-    if tuple(grad.shape) != shape or grad.dtype != waveform.dtype:
+def _check_per_item(name: str, values: Tensor | None, waveform: Tensor) -> None:
+    if values is None:
+        return
+    if values.dtype != torch.int64 or values.shape != waveform.shape[:-1]:
         raise ValueError(
-            f"grad is {grad.dtype} of shape {tuple(grad.shape)}, expected {waveform.dtype} of "
-            f"shape {shape}"
+            f"{name} is {values.dtype} of shape {tuple(values.shape)}, expected torch.int64 of the "
+            f"waveform's batch shape {tuple(waveform.shape[:-1])}"
         )
 
 
-def _log_mel(waveform: Tensor, *options: Any) -> Tensor:
-    out = waveform.new_empty(_output_shape(waveform, options))
+def _frames(
+    waveform: Tensor, starts: Tensor | None, lengths: Tensor | None, clip_length: int, key: str
+) -> int:
+    """Frames of the result, after all checks that do not read values; works on fake tensors."""
+    spec = spec_of(key)
+    if waveform.dtype not in _SAMPLE_TYPES:
+        raise TypeError(
+            f"waveform is {waveform.dtype}, expected torch.float32, float64, float16, bfloat16 or "
+            f"int16"
+        )
+    if waveform.dim() < 1:
+        raise ValueError("waveform is 0-dimensional, expected shape (..., time)")
+    _check_per_item("starts", starts, waveform)
+    _check_per_item("lengths", lengths, waveform)
+    if starts is not None and lengths is None and clip_length < 0:
+        raise ValueError("clip_length is None, expected a number of samples if starts are given")
+    if clip_length > waveform.shape[-1]:
+        raise ValueError(f"clip_length is {clip_length}, expected at most {waveform.shape[-1]}")
+    samples = waveform.shape[-1] if clip_length < 0 else clip_length
+    if samples < spec.samples_needed:
+        raise ValueError(
+            f"waveform is {samples} samples long, expected at least {spec.samples_needed}"
+        )
+    return spec.frames(samples)
+
+
+def _values_shape(batch: Any, frames: int, spec: LogMelSpec) -> tuple[int, ...]:
+    last_two = (frames, spec.n_mels) if spec.layout == "time_mel" else (spec.n_mels, frames)
+    return (*batch, *last_two)
+
+
+def _empty_outputs(
+    waveform: Tensor, frames: int, key: str, save_mel: bool
+) -> tuple[Tensor, Tensor]:
+    spec, batch = spec_of(key), waveform.shape[:-1]
+    dtype = getattr(torch, spec.dtype) if spec.dtype else _precision(waveform)
+    out = waveform.new_empty(_values_shape(batch, frames, spec), dtype=dtype)
+    mel_shape = (*batch, spec.n_mels, frames) if save_mel else (0,)
+    return out, waveform.new_empty(mel_shape, dtype=_precision(waveform))
+
+
+def _rows(waveform: Tensor) -> Tensor:
+    """(items, time) whose samples are consecutive; the rows need not be."""
+    rows = waveform.reshape(-1, waveform.shape[-1])
+    return rows if rows.stride(-1) == 1 else rows.contiguous()
+
+
+def _flat(values: Tensor | None) -> Tensor | None:
+    return None if values is None else values.reshape(-1).contiguous()
+
+
+def _log_mel(
+    waveform: Tensor,
+    starts: Tensor | None,
+    lengths: Tensor | None,
+    clip_length: int,
+    key: str,
+    save_mel: bool,
+) -> tuple[Tensor, Tensor]:
+    frames = _frames(waveform, starts, lengths, clip_length, key)
+    out, mel = _empty_outputs(waveform, frames, key, save_mel)
     if out.numel():
-        rows = waveform.reshape(-1, waveform.shape[-1]).contiguous()
-        _C.log_mel(rows, out.view(-1, *out.shape[-2:]), options, torch.get_num_threads())
-    return out
+        kernel_of(key).forward(
+            _rows(waveform),
+            _flat(starts),
+            _flat(lengths),
+            clip_length,
+            out.view(-1, *out.shape[-2:]),
+            mel.view(-1, *mel.shape[-2:]) if save_mel else None,
+            torch.get_num_threads(),
+        )
+    return out, mel
 
 
-def _log_mel_fake(waveform: Tensor, *options: Any) -> Tensor:
-    return waveform.new_empty(_output_shape(waveform, options))
+def _log_mel_fake(
+    waveform: Tensor,
+    starts: Tensor | None,
+    lengths: Tensor | None,
+    clip_length: int,
+    key: str,
+    save_mel: bool,
+) -> tuple[Tensor, Tensor]:
+    frames = _frames(waveform, starts, lengths, clip_length, key)
+    return _empty_outputs(waveform, frames, key, save_mel)
 
 
-def _log_mel_backward(grad: Tensor, waveform: Tensor, *options: Any) -> Tensor:
-    _check_grad(grad, waveform, options)
-    out = waveform.new_empty(waveform.shape)
-    if out.numel():
-        rows = waveform.reshape(-1, waveform.shape[-1]).contiguous()
-        grad_rows = grad.reshape(-1, *grad.shape[-2:]).contiguous()
-        _C.log_mel_backward(grad_rows, rows, out.view(rows.shape), options, torch.get_num_threads())
-    return out
+def _check_grad(grad: Tensor, mel: Tensor, waveform: Tensor, key: str, frames: int) -> None:
+    spec, batch = spec_of(key), waveform.shape[:-1]
+    shape = _values_shape(batch, frames, spec)
+    if grad.shape != shape:
+        raise ValueError(f"grad is of shape {tuple(grad.shape)}, expected {shape}")
+    if mel.shape != (*batch, spec.n_mels, frames):
+        raise ValueError(
+            f"mel is of shape {tuple(mel.shape)}, expected that of log_mel with save_mel"
+        )
 
 
-def _log_mel_backward_fake(grad: Tensor, waveform: Tensor, *options: Any) -> Tensor:
-    _check_grad(grad, waveform, options)
+def _log_mel_backward(
+    grad: Tensor,
+    mel: Tensor,
+    waveform: Tensor,
+    starts: Tensor | None,
+    lengths: Tensor | None,
+    clip_length: int,
+    key: str,
+) -> Tensor:
+    _check_grad(grad, mel, waveform, key, _frames(waveform, starts, lengths, clip_length, key))
+    out = torch.empty(waveform.shape, dtype=_precision(waveform))
+    if grad.numel():
+        rows = _rows(waveform).contiguous()
+        kernel_of(key).backward(
+            rows,
+            _flat(starts),
+            _flat(lengths),
+            clip_length,
+            mel.reshape(-1, *mel.shape[-2:]).contiguous(),
+            grad.reshape(-1, *grad.shape[-2:]).to(out.dtype).contiguous(),
+            out.view(rows.shape),
+            torch.get_num_threads(),
+        )
+    return out.to(waveform.dtype)
+
+
+def _log_mel_backward_fake(
+    grad: Tensor,
+    mel: Tensor,
+    waveform: Tensor,
+    starts: Tensor | None,
+    lengths: Tensor | None,
+    clip_length: int,
+    key: str,
+) -> Tensor:
+    _check_grad(grad, mel, waveform, key, _frames(waveform, starts, lengths, clip_length, key))
     return waveform.new_empty(waveform.shape)
 
 
-def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    ctx.save_for_backward(inputs[0])
-    ctx.options = inputs[1:]
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    waveform, starts, lengths, clip_length, key, save_mel = inputs
+    if waveform.requires_grad and not save_mel:
+        raise ValueError("save_mel is False, expected True for a waveform that requires a gradient")
+    mel = output[1]
+    ctx.mark_non_differentiable(mel)
+    ctx.save_for_backward(mel, waveform, starts, lengths)
+    ctx.rest = (clip_length, key)
 
 
-def _autograd(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    (waveform,) = ctx.saved_tensors
-    grad_waveform = torch.ops.avts.log_mel_backward(grad, waveform, *ctx.options)
-    return (grad_waveform, *(None for _ in ctx.options))
+def _autograd(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    grad_waveform = torch.ops.avts.log_mel_backward(grad, *ctx.saved_tensors, *ctx.rest)
+    return (grad_waveform, None, None, None, None, None)
 
 
 def _setup_second_order(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -95,6 +191,28 @@ def _setup_second_order(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> No
 
 def _second_order(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     raise NotImplementedError("log_mel_spectrogram has no second derivative")
+
+
+def _batch_first(size: int, dims: tuple[Any, ...], values: tuple[Any, ...]) -> list[Any]:
+    """The tensors among an operator's arguments, all with the mapped dimension first."""
+
+    def moved(dim: int | None, value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        return value.expand(size, *value.shape) if dim is None else value.movedim(dim, 0)
+
+    return [moved(*pair) for pair in zip(dims, values, strict=True)]
+
+
+def _log_mel_vmap(info: Any, in_dims: tuple[Any, ...], *inputs: Any) -> tuple[Any, Any]:
+    mapped = _batch_first(info.batch_size, in_dims, inputs)
+    save_mel = inputs[-1]
+    return torch.ops.avts.log_mel(*mapped), (0, 0 if save_mel else None)
+
+
+def _log_mel_backward_vmap(info: Any, in_dims: tuple[Any, ...], *inputs: Any) -> tuple[Tensor, int]:
+    mapped = _batch_first(info.batch_size, in_dims, inputs)
+    return torch.ops.avts.log_mel_backward(*mapped), 0
 
 
 LIBRARY.impl("log_mel", _log_mel, "CPU")
@@ -107,27 +225,39 @@ torch.library.register_autograd(
 torch.library.register_autograd(
     "avts::log_mel_backward", _second_order, setup_context=_setup_second_order, lib=LIBRARY
 )
+torch.library.register_vmap("avts::log_mel", _log_mel_vmap, lib=LIBRARY)
+torch.library.register_vmap("avts::log_mel_backward", _log_mel_backward_vmap, lib=LIBRARY)
+
+
+def _limit_range(values: Tensor, lengths: Tensor | None, spec: LogMelSpec) -> Tensor:
+    """Raises what is further than the dynamic range below its item's largest value."""
+    if spec.dynamic_range is None:
+        return values
+    if lengths is None:
+        floor = values.amax((-2, -1), keepdim=True) - spec.dynamic_range
+        return torch.clamp(values, min=floor)
+    time_dim = -2 if spec.layout == "time_mel" else -1
+    index = torch.arange(values.shape[time_dim], device=values.device)
+    missing = index >= spec.frames(lengths)[..., None]
+    missing = missing.unsqueeze(-1 if time_dim == -2 else -2)
+    largest = values.masked_fill(missing, -torch.inf).amax((-2, -1), keepdim=True)
+    limited = torch.clamp(values, min=largest - spec.dynamic_range)
+    return limited.masked_fill(missing, 0)
+
+
+@torch.compiler.assume_constant_result
+def _spec_with(options: tuple[tuple[str, Any], ...]) -> LogMelSpec:
+    return LogMelSpec(**dict(options))
 
 
 def log_mel_spectrogram(
     waveform: Tensor,
+    spec: LogMelSpec | None = None,
     *,
-    sample_rate: float = 16000,
-    n_fft: int = 512,
-    win_length: int = 320,
-    hop_length: int = 160,
-    window: str = "hann",
-    power: float = 2.0,
-    center: bool = True,
-    pad_mode: str = "reflect",
-    drop_last: bool = True,
-    n_mels: int = 40,
-    f_min: float = 0.0,
-    f_max: float | None = None,
-    mel_scale: str = "htk",
-    norm: str | None = None,
-    log: str = "ln_add",
-    eps: float = 1e-6,
+    starts: Tensor | None = None,
+    lengths: Tensor | None = None,
+    clip_length: int | None = None,
+    **options: Any,
 ) -> Tensor:
     """Log-mel spectrogram of waveforms; the defaults give (..., 40, 100) for 1 s at 16 kHz.
 
@@ -136,57 +266,79 @@ def log_mel_spectrogram(
     bits alone, in any batch and at any number of threads, and a NaN spoils only its own frames.
 
     Args:
-        waveform: (..., time) float32 or float64, computed in that precision, or bfloat16 or
-            float16, computed and returned in float32.
-        sample_rate: Hz.
-        n_fft: length of the Fourier transform in samples; any length, fastest if its only prime
-            factors are 2, 3 and 5.
-        win_length: length of the window in samples, at most ``n_fft``; it stands in the middle of
-            the transform, as in :func:`torch.stft`.
-        hop_length: samples from one frame to the next.
-        window: "hann" or "hamming" (both periodic), or "rectangular".
-        power: 2 for the power spectrum, 1 for its magnitude.
-        center: pad ``n_fft // 2`` samples on both sides, so that frame t is centred on sample
-            ``t * hop_length``.
-        pad_mode: "reflect" or "constant" (zeros).
-        drop_last: leave out the last frame, so that a whole number of hops gives that many frames.
-        n_mels: number of triangular filters, at most ``n_fft // 2 + 1``. Filters too narrow to
-            contain a frequency of the transform are zero.
-        f_min: lower edge of the first filter, Hz.
-        f_max: upper edge of the last filter, Hz; None: ``sample_rate / 2``.
-        mel_scale: "htk" or "slaney".
-        norm: "slaney" divides each filter by half its width in Hz; None leaves its peak at 1.
-        log: "none", "ln_add": ln(x + eps), "ln_clamp": ln(max(x, eps)), or "log10_clamp":
-            log10(max(x, eps)).
-        eps: see ``log``.
+        waveform: (..., time) float32 or float64, computed in that precision, or float16, bfloat16
+            or int16 (which stands for -1 to 1), computed in float32. Autocast changes nothing.
+        spec: what to compute; None: ``LogMelSpec(**options)``.
+        starts: (...) int64; item i begins at this sample of its row, and knows nothing of what
+            was before: long tracks are cropped without a copy. Wants `clip_length` or `lengths`.
+        lengths: (...) int64, samples of each item, which is padded at its own end.
+            ``spec.frames(lengths)`` are its frames; those after them are zero.
+        clip_length: samples of each item without `lengths`, and the longest of them with; None:
+            as long as a row.
+        options: instead of a spec, the arguments of :class:`LogMelSpec`.
 
     Returns:
-        (..., n_mels, frames) with frames = 1 + (time + 2 * pad - n_fft) // hop_length, less one if
-        ``drop_last``.
+        (..., n_mels, frames), or (..., frames, n_mels) if the layout is "time_mel", with
+        ``frames = spec.frames(time)``, or of `clip_length` where that is given.
 
     Raises:
-        ValueError: an option is out of its range, or the waveform is too short for one frame or
-            for the reflection.
-        TypeError: the waveform is not a floating-point tensor.
+        ValueError: an option is out of its range, an item is too short for one frame or for the
+            reflection, or does not lie within its row.
+        TypeError: the waveform is of another type.
     """
-    if waveform.dtype in (torch.bfloat16, torch.float16):
-        waveform = waveform.float()
-    return torch.ops.avts.log_mel(
-        waveform,
-        sample_rate,
-        n_fft,
-        win_length,
-        hop_length,
-        window,
-        power,
-        center,
-        pad_mode,
-        drop_last,
-        n_mels,
-        f_min,
-        sample_rate / 2 if f_max is None else f_max,
-        mel_scale,
-        norm or "none",
-        log,
-        eps,
+    if spec is None:
+        spec = _spec_with(tuple(options.items())) if options else _DEFAULT
+    elif options:
+        raise ValueError(f"options are {sorted(options)}, expected none beside a spec")
+    save_mel = torch.is_grad_enabled() and waveform.requires_grad
+    values, _ = torch.ops.avts.log_mel(
+        waveform, starts, lengths, -1 if clip_length is None else clip_length, spec.key, save_mel
     )
+    return _limit_range(values, lengths, spec)
+
+
+_DEFAULT = LogMelSpec()
+
+
+def log_mel_spectrogram_numpy(
+    waveform: np.ndarray,
+    spec: LogMelSpec,
+    *,
+    starts: np.ndarray | None = None,
+    lengths: np.ndarray | None = None,
+    clip_length: int | None = None,
+    threads: int = 1,
+) -> np.ndarray:
+    """:func:`log_mel_spectrogram` on NumPy arrays, by the same kernel and without a tensor.
+
+    For workers that hold no tensors, such as a DataLoader's. Arguments, results and errors are
+    those of the function, in NumPy's types; there is no gradient and no bfloat16.
+    """
+    if spec.dtype == "bfloat16":
+        raise ValueError("dtype is 'bfloat16', expected a NumPy type")
+    clip = -1 if clip_length is None else clip_length
+    rows = np.ascontiguousarray(waveform).reshape(-1, waveform.shape[-1])
+    samples = rows.shape[1] if clip < 0 else clip
+    if samples < spec.samples_needed:
+        raise ValueError(
+            f"waveform is {samples} samples long, expected at least {spec.samples_needed}"
+        )
+    computed = "float64" if waveform.dtype == np.float64 else "float32"
+    shape = _values_shape((rows.shape[0],), spec.frames(samples), spec)
+    out = np.empty(shape, dtype=spec.dtype or computed)
+    flat = [None if v is None else np.ascontiguousarray(v).reshape(-1) for v in (starts, lengths)]
+    if out.size:
+        kernel_of(spec.key).forward(rows, *flat, clip, out, None, threads)
+        if spec.dynamic_range is not None:
+            _limit_range_numpy(out, flat[1], spec)
+    return out.reshape(*waveform.shape[:-1], *shape[1:])
+
+
+def _limit_range_numpy(values: np.ndarray, lengths: np.ndarray | None, spec: LogMelSpec) -> None:
+    """:func:`_limit_range` in place, item by item."""
+    for i, item in enumerate(values):
+        present = item
+        if lengths is not None:
+            frames = spec.frames(int(lengths[i]))
+            present = item[:frames] if spec.layout == "time_mel" else item[:, :frames]
+        np.maximum(present, present.max() - item.dtype.type(spec.dynamic_range), out=present)

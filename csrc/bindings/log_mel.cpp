@@ -1,7 +1,6 @@
 #include "log_mel/log_mel.h"
 
-#include <tuple>
-#include <utility>
+#include <pybind11/stl.h>
 
 #include "bindings/bindings.h"
 #include "bindings/tensor_view.h"
@@ -12,85 +11,165 @@ namespace py = pybind11;
 namespace avts {
 namespace {
 
-// The options as the operator's schema lists them.
-template <size_t... I>
-LogMelOptions unpack(const py::tuple& values, std::index_sequence<I...>) {
-  LogMelOptions o;
-  auto fields = std::tie(o.sample_rate, o.n_fft, o.win_length, o.hop_length, o.window, o.power,
-                         o.center, o.pad_mode, o.drop_last, o.n_mels, o.f_min, o.f_max, o.mel_scale,
-                         o.norm, o.log, o.eps);
-  ((std::get<I>(fields) =
-        values[I].cast<std::remove_reference_t<std::tuple_element_t<I, decltype(fields)>>>()),
-   ...);
-  return o;
+template <typename T>
+T option(const py::dict& values, const char* name) {
+  check_argument(values.contains(name), name, "missing", "an option");
+  const py::object value = values[name];
+  try {
+    // Anything casts to bool.
+    if (std::is_same_v<T, bool> && !py::isinstance<py::bool_>(value)) throw py::cast_error();
+    return value.cast<T>();
+  } catch (const py::cast_error&) {
+    throw py::type_error(std::string(name) + " is " + py::repr(value).cast<std::string>() +
+                         ", of a wrong type");
+  }
 }
 
-constexpr size_t kOptionCount = 16;
-
-LogMelOptions options_from(const py::tuple& values) {
-  check_argument(values.size() == kOptionCount, "options", values.size(), kOptionCount, " values");
-  const LogMelOptions options = unpack(values, std::make_index_sequence<kOptionCount>());
-  check_log_mel_options(options);
+// Every option must be there under its own name, so that no default is told twice.
+LogMelOptions options_from(const py::dict& values) {
+  LogMelOptions options;
+  size_t known = 0;
+#define AVTS_TAKE(type, name) options.name = option<type>(values, #name), ++known;
+  AVTS_LOG_MEL_OPTIONS(AVTS_TAKE)
+#undef AVTS_TAKE
+  check_argument(values.size() == known, "options", values.size(), known, " options");
   return options;
 }
 
-void check_options(const py::tuple& options) { options_from(options); }
-
-void check_floating(const TensorView& view) {
-  check_argument(view.dtype == DType::f32 || view.dtype == DType::f64, view.name,
-                 name_of(view.dtype), "float32 or float64");
+SampleType sample_type(const TensorView& view) {
+  switch (view.dtype) {
+    case DType::f32:
+      return SampleType::f32;
+    case DType::f64:
+      return SampleType::f64;
+    case DType::f16:
+      return SampleType::f16;
+    case DType::bf16:
+      return SampleType::bf16;
+    case DType::i16:
+      return SampleType::i16;
+    default:
+      check_argument(false, view.name, name_of(view.dtype),
+                     "float32, float64, float16, bfloat16 or int16");
+      return SampleType::f32;
+  }
 }
 
-void forward(py::handle waveform_object, py::handle out_object, const py::tuple& values,
+// What the computation is done in.
+DType precision_of(SampleType type) { return type == SampleType::f64 ? DType::f64 : DType::f32; }
+
+const int64_t* per_item(py::handle object, const char* name, int64_t items) {
+  if (object.is_none()) return nullptr;
+  const TensorView view = view_of(object, name);
+  view.expect_dtype(DType::i64).expect_shape({items}).expect_contiguous();
+  return view.as<const int64_t>();
+}
+
+// Each item must lie within its row and be long enough for a frame.
+void check_items(const LogMel& log_mel, const Waveforms& waveforms, int64_t row_length) {
+  if (!waveforms.starts && !waveforms.lengths) return;
+  const int64_t needed = log_mel.samples_needed();
+  for (int64_t item = 0; item < waveforms.items; ++item) {
+    const std::string index = "[" + std::to_string(item) + "]";
+    const int64_t start = waveforms.start(item), length = waveforms.length(item);
+    check_argument(length >= needed && length <= waveforms.samples, ("lengths" + index).c_str(),
+                   length, needed, " to ", waveforms.samples);
+    check_argument(start >= 0 && start <= row_length - length, ("starts" + index).c_str(), start,
+                   "0 to ", row_length - length);
+  }
+}
+
+// waveform (items, time); clip_length < 0: an item's samples go on to the row's end.
+Waveforms waveforms_from(const LogMel& log_mel, const TensorView& view, py::handle starts,
+                         py::handle lengths, int64_t clip_length) {
+  view.expect_shape({-1, -1});
+  check_argument(view.shape[1] <= 1 || view.strides[1] == 1, view.name, "strided in time",
+                 "consecutive samples");
+  const int64_t items = view.shape[0], row_length = view.shape[1];
+  Waveforms waveforms{view.data,
+                      sample_type(view),
+                      items,
+                      items > 1 ? view.strides[0] : row_length,
+                      per_item(starts, "starts", items),
+                      per_item(lengths, "lengths", items),
+                      clip_length < 0 ? row_length : clip_length};
+  check_argument(waveforms.samples >= log_mel.samples_needed(), view.name,
+                 std::to_string(waveforms.samples) + " samples long", "at least ",
+                 log_mel.samples_needed());
+  check_items(log_mel, waveforms, row_length);
+  return waveforms;
+}
+
+// A view of (items, n_mels, frames), or with the last two exchanged.
+TensorView values_view(const LogMel& log_mel, py::handle object, const char* name, int64_t items,
+                       int64_t frames) {
+  const TensorView view = view_of(object, name);
+  const int64_t n_mels = log_mel.options().n_mels;
+  if (log_mel.options().layout == "time_mel") {
+    view.expect_shape({items, frames, n_mels});
+  } else {
+    view.expect_shape({items, n_mels, frames});
+  }
+  return view.expect_contiguous();
+}
+
+TensorView mel_view(const LogMel& log_mel, py::handle object, const Waveforms& waveforms,
+                    int64_t frames) {
+  return view_of(object, "mel")
+      .expect_dtype(precision_of(waveforms.type))
+      .expect_shape({waveforms.items, log_mel.options().n_mels, frames})
+      .expect_contiguous();
+}
+
+void forward(const LogMel& log_mel, py::handle waveform_object, py::handle starts,
+             py::handle lengths, int64_t clip_length, py::handle out_object, py::handle mel_object,
              int threads) {
-  const LogMelOptions options = options_from(values);
   const TensorView waveform = view_of(waveform_object, "waveform");
-  waveform.expect_shape({-1, -1}).expect_contiguous();
-  check_floating(waveform);
-  const int64_t items = waveform.shape[0], samples = waveform.shape[1];
-  const TensorView out = view_of(out_object, "out");
-  out.expect_dtype(waveform.dtype)
-      .expect_shape({items, options.n_mels, log_mel_frames(options, samples)})
-      .expect_contiguous();
+  const Waveforms waveforms = waveforms_from(log_mel, waveform, starts, lengths, clip_length);
+  const int64_t frames = log_mel.frames(waveforms.samples);
+  const TensorView out = values_view(log_mel, out_object, "out", waveforms.items, frames);
+  check_argument(out.dtype != DType::i16, "out", "int16", "a floating-point type");
+  const LogMelOutput output{out.data, sample_type(out), frames};
+  void* mel =
+      mel_object.is_none() ? nullptr : mel_view(log_mel, mel_object, waveforms, frames).data;
   py::gil_scoped_release release;
-  if (waveform.dtype == DType::f32) {
-    log_mel(options, waveform.as<const float>(), items, samples, out.as<float>(), threads);
-  } else {
-    log_mel(options, waveform.as<const double>(), items, samples, out.as<double>(), threads);
-  }
+  log_mel.forward(waveforms, output, mel, threads);
 }
 
-void backward(py::handle grad_out_object, py::handle waveform_object, py::handle grad_object,
-              const py::tuple& values, int threads) {
-  const LogMelOptions options = options_from(values);
-  const TensorView waveform = view_of(waveform_object, "waveform");
-  waveform.expect_shape({-1, -1}).expect_contiguous();
-  check_floating(waveform);
-  const int64_t items = waveform.shape[0], samples = waveform.shape[1];
-  const TensorView grad_out = view_of(grad_out_object, "grad_out");
-  grad_out.expect_dtype(waveform.dtype)
-      .expect_shape({items, options.n_mels, log_mel_frames(options, samples)})
-      .expect_contiguous();
+void backward(const LogMel& log_mel, py::handle waveform_object, py::handle starts,
+              py::handle lengths, int64_t clip_length, py::handle mel_object,
+              py::handle grad_out_object, py::handle grad_object, int threads) {
+  const TensorView waveform = view_of(waveform_object, "waveform").expect_contiguous();
+  const Waveforms waveforms = waveforms_from(log_mel, waveform, starts, lengths, clip_length);
+  const int64_t frames = log_mel.frames(waveforms.samples);
+  const DType precision = precision_of(waveforms.type);
+  const TensorView mel = mel_view(log_mel, mel_object, waveforms, frames);
+  const TensorView grad_out =
+      values_view(log_mel, grad_out_object, "grad_out", waveforms.items, frames);
+  grad_out.expect_dtype(precision);
   const TensorView grad = view_of(grad_object, "grad_waveform");
-  grad.expect_dtype(waveform.dtype).expect_shape({items, samples}).expect_contiguous();
+  grad.expect_dtype(precision)
+      .expect_shape({waveforms.items, waveform.shape[1]})
+      .expect_contiguous();
   py::gil_scoped_release release;
-  if (waveform.dtype == DType::f32) {
-    log_mel_backward(options, grad_out.as<const float>(), waveform.as<const float>(), items,
-                     samples, grad.as<float>(), threads);
-  } else {
-    log_mel_backward(options, grad_out.as<const double>(), waveform.as<const double>(), items,
-                     samples, grad.as<double>(), threads);
-  }
+  log_mel.backward(waveforms, mel.data, grad_out.data, frames, grad.data, threads);
 }
 
 }  // namespace
 
 void bind_log_mel(py::module_& m) {
-  m.def("log_mel_check_options", &check_options, py::arg("options"));
-  m.def("log_mel", &forward, py::arg("waveform"), py::arg("out"), py::arg("options"),
-        py::arg("threads"));
-  m.def("log_mel_backward", &backward, py::arg("grad_out"), py::arg("waveform"),
-        py::arg("grad_waveform"), py::arg("options"), py::arg("threads"));
+  py::class_<LogMel>(m, "LogMel")
+      .def(py::init([](const py::dict& options) {
+             return std::make_unique<LogMel>(options_from(options));
+           }),
+           py::arg("options"))
+      .def("samples_needed", &LogMel::samples_needed)
+      .def("frames", &LogMel::frames, py::arg("samples"))
+      .def("forward", &forward, py::arg("waveform"), py::arg("starts"), py::arg("lengths"),
+           py::arg("clip_length"), py::arg("out"), py::arg("mel"), py::arg("threads"))
+      .def("backward", &backward, py::arg("waveform"), py::arg("starts"), py::arg("lengths"),
+           py::arg("clip_length"), py::arg("mel"), py::arg("grad_out"), py::arg("grad_waveform"),
+           py::arg("threads"));
 }
 
 }  // namespace avts

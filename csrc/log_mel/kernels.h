@@ -6,17 +6,35 @@
 
 namespace avts {
 
+// A stretch of one item's samples; `count` is the item's whole length, which padding depends on.
+template <typename T>
+struct Signal {
+  const T* data;  // of sample `begin`
+  int64_t begin, end, count;
+};
+
+// One item's part of a LogMelOutput, with the strides of its mels and frames in elements.
+struct FrameOutput {
+  void* data;
+  SampleType type;
+  int64_t mel_stride, frame_stride;
+};
+
 template <typename T>
 struct LogMelKernel {
   int64_t lanes;  // frames in a tile
-  // Scratch a tile needs, in elements; it must be aligned to 64 bytes.
+  // Scratch that a call needs, in elements; it must be aligned to 64 bytes.
   int64_t (*scratch_size)(const LogMelPlan<T>& plan);
-  // Frames [frame, frame + lanes) of one item, of which those below n_frames exist.
-  void (*forward)(const LogMelPlan<T>& plan, const T* waveform, int64_t samples, int64_t frame,
-                  int64_t n_frames, T* out, T* scratch);
-  // Adds the tile's part to grad_waveform.
-  void (*backward)(const LogMelPlan<T>& plan, const T* grad_out, const T* waveform, int64_t samples,
-                   int64_t frame, int64_t n_frames, T* grad_waveform, T* scratch);
+  // Frames [begin, end) of one item. `mel` may be null; its rows stand `mel_frames` apart.
+  void (*forward)(const LogMelPlan<T>& plan, const Signal<T>& signal, int64_t begin, int64_t end,
+                  const FrameOutput& out, T* mel, int64_t mel_frames, T* scratch);
+  // All of an item's frames; adds to grad_waveform, its `signal.count` samples. grad_out has the
+  // strides of the output; mel is what forward gave.
+  void (*backward)(const LogMelPlan<T>& plan, const Signal<T>& signal, int64_t n_frames,
+                   const T* grad_out, const T* mel, int64_t mel_frames, T* grad_waveform,
+                   T* scratch);
+  // Samples of any type to T; int16 becomes -1 to 1.
+  void (*convert)(const void* from, SampleType type, int64_t count, T* to);
 };
 
 struct LogMelKernels {

@@ -1,78 +1,23 @@
 #include "log_mel/log_mel.h"
 
 #include <algorithm>
-#include <cmath>
-#include <deque>
-#include <initializer_list>
-#include <memory>
-#include <mutex>
+#include <cstring>
 #include <new>
-#include <tuple>
+#include <type_traits>
 
 #include "core/check.h"
 #include "core/parallel.h"
+#include "log_mel/dither.h"
 #include "log_mel/kernels.h"
-#include "log_mel/mel_filterbank.h"
+#include "log_mel/options.h"
 #include "log_mel/plan.h"
 
 namespace avts {
 namespace {
 
-constexpr size_t kMaxCachedPlans = 16;
-constexpr int64_t kMaxSize = 1 << 20;     // of n_fft, hop_length and n_mels: keeps products exact
-constexpr int64_t kGrainSamples = 65536;  // a chunk of about 50 microseconds
-
-auto fields_of(const LogMelOptions& o) {
-  return std::tie(o.sample_rate, o.n_fft, o.win_length, o.hop_length, o.window, o.power, o.center,
-                  o.pad_mode, o.drop_last, o.n_mels, o.f_min, o.f_max, o.mel_scale, o.norm, o.log,
-                  o.eps);
-}
-
-void check_choice(const char* name, const std::string& value,
-                  std::initializer_list<const char*> choices) {
-  std::string names;
-  for (const char* choice : choices) {
-    if (value == choice) return;
-    names += (names.empty() ? "" : ", ") + std::string(choice);
-  }
-  throw ArgumentError(std::string(name) + " is '" + value + "', expected one of: " + names);
-}
-
-std::string empty_filters(const LogMelOptions& options) {
-  std::string names;
-  const std::vector<MelFilter> filters = mel_filterbank(options);
-  for (size_t m = 0; m < filters.size(); ++m) {
-    if (filters[m].weights.empty()) names += (names.empty() ? "" : ", ") + std::to_string(m);
-  }
-  return names;
-}
-
-template <typename T>
-struct CachedPlan {
-  LogMelOptions options;
-  std::shared_ptr<const LogMelTables<T>> tables;
-};
-
-// The most recently used plans, newest first. Building one takes longer than many transforms.
-template <typename T>
-std::shared_ptr<const LogMelTables<T>> tables_for(const LogMelOptions& options) {
-  static std::mutex mutex;
-  static std::deque<CachedPlan<T>> cache;
-  const auto same = [&](const CachedPlan<T>& entry) { return entry.options == options; };
-  {
-    std::lock_guard<std::mutex> lock(mutex);
-    const auto found = std::find_if(cache.begin(), cache.end(), same);
-    if (found != cache.end()) {
-      std::rotate(cache.begin(), found, found + 1);
-      return cache.front().tables;
-    }
-  }
-  auto tables = std::make_shared<const LogMelTables<T>>(options);
-  std::lock_guard<std::mutex> lock(mutex);
-  cache.push_front({options, tables});
-  if (cache.size() > kMaxCachedPlans) cache.pop_back();
-  return tables;
-}
+// Frames that one thread does in one go: long enough that the hops which neighbouring tiles share
+// are rarely transposed twice, short enough to spread an item over threads.
+constexpr int64_t kRunFrames = 128;
 
 const LogMelKernels& active_kernels() {
   switch (active_cpu_level()) {
@@ -88,7 +33,7 @@ const LogMelKernels& active_kernels() {
 
 template <typename T>
 const LogMelKernel<T>& active_kernel() {
-  if constexpr (sizeof(T) == sizeof(float)) {
+  if constexpr (std::is_same_v<T, float>) {
     return active_kernels().f32;
   } else {
     return active_kernels().f64;
@@ -120,100 +65,178 @@ class Scratch {
 };
 
 template <typename T>
-T* thread_scratch(int64_t elements) {
+T* kernel_scratch(int64_t elements) {
   thread_local Scratch scratch;
   return static_cast<T*>(scratch.at_least(static_cast<size_t>(elements) * sizeof(T)));
 }
 
-}  // namespace
-
-bool operator==(const LogMelOptions& a, const LogMelOptions& b) {
-  return fields_of(a) == fields_of(b);
+template <typename T>
+T* sample_scratch(int64_t elements) {
+  thread_local Scratch scratch;
+  return static_cast<T*>(scratch.at_least(static_cast<size_t>(elements) * sizeof(T)));
 }
 
-void check_log_mel_options(const LogMelOptions& o) {
-  const auto check_size = [](const char* name, int64_t value) {
-    check_argument(value >= 1 && value <= kMaxSize, name, value, "1 to ", kMaxSize);
-  };
-  const double nyquist = o.sample_rate / 2;
-  check_argument(std::isfinite(o.sample_rate) && o.sample_rate > 0, "sample_rate", o.sample_rate,
-                 "a positive number of Hz");
-  check_size("n_fft", o.n_fft);
-  check_argument(o.win_length >= 1 && o.win_length <= o.n_fft, "win_length", o.win_length,
-                 "1 to n_fft = ", o.n_fft);
-  check_size("hop_length", o.hop_length);
-  check_choice("window", o.window, {"hann", "hamming", "rectangular"});
-  check_argument(o.power == 1 || o.power == 2, "power", o.power, "1 or 2");
-  check_choice("pad_mode", o.pad_mode, {"reflect", "constant"});
-  check_size("n_mels", o.n_mels);
-  check_argument(o.f_min >= 0 && o.f_min < nyquist, "f_min", o.f_min, "0 <= f_min < ", nyquist);
-  check_argument(o.f_max > o.f_min && o.f_max <= nyquist, "f_max", o.f_max, "f_min = ", o.f_min,
-                 " < f_max <= sample_rate / 2 = ", nyquist);
-  check_choice("mel_scale", o.mel_scale, {"htk", "slaney"});
-  check_choice("norm", o.norm, {"none", "slaney"});
-  check_choice("log", o.log, {"none", "ln_add", "ln_clamp", "log10_clamp"});
-  check_argument(std::isfinite(o.eps) && o.eps >= 0, "eps", o.eps, "a number >= 0");
-  if (o.n_mels > o.n_fft / 2 + 1) {
-    check_argument(false, "n_mels", o.n_mels, "at most n_fft / 2 + 1 = ", o.n_fft / 2 + 1,
-                   "; no bin falls into the filters ", empty_filters(o));
+int64_t bytes_of(SampleType type) {
+  switch (type) {
+    case SampleType::f64:
+      return 8;
+    case SampleType::f32:
+      return 4;
+    default:
+      return 2;
   }
-}
-
-int64_t log_mel_frames(const LogMelOptions& options, int64_t samples) {
-  const int64_t pad = options.center ? options.n_fft / 2 : 0;
-  const bool reflect = pad > 0 && options.pad_mode == "reflect";
-  int64_t needed = std::max<int64_t>(reflect ? pad + 1 : 1, options.n_fft - 2 * pad);
-  if (options.drop_last) {
-    needed = std::max(needed, options.n_fft - 2 * pad + options.hop_length);
-  }
-  check_argument(samples >= needed, "waveform", std::to_string(samples) + " samples long",
-                 "at least ", needed);
-  return (samples + 2 * pad - options.n_fft) / options.hop_length + (options.drop_last ? 0 : 1);
 }
 
 template <typename T>
-void log_mel(const LogMelOptions& options, const T* waveform, int64_t items, int64_t samples,
-             T* out, int threads) {
-  const auto tables = tables_for<T>(options);
-  const LogMelPlan<T>& plan = tables->plan();
-  const LogMelKernel<T>& kernel = active_kernel<T>();
-  const int64_t n_frames = log_mel_frames(options, samples);
-  const int64_t tiles = (n_frames + kernel.lanes - 1) / kernel.lanes;
-  const int64_t grain = kGrainSamples / (kernel.lanes * plan.n_fft);
-  parallel_for(items * tiles, grain, threads, [&](int64_t begin, int64_t end) {
-    T* scratch = thread_scratch<T>(kernel.scratch_size(plan));
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t item = i / tiles, frame = i % tiles * kernel.lanes;
-      kernel.forward(plan, waveform + item * samples, samples, frame, n_frames,
-                     out + item * plan.n_mels * n_frames, scratch);
+constexpr SampleType kTypeOf = std::is_same_v<T, float> ? SampleType::f32 : SampleType::f64;
+
+const void* item_data(const Waveforms& waveforms, int64_t item) {
+  const int64_t at = item * waveforms.row_samples + waveforms.start(item);
+  return static_cast<const char*>(waveforms.data) + at * bytes_of(waveforms.type);
+}
+
+// The item's samples that frames [begin, end) see, as T: in place, or converted and dithered.
+template <typename T>
+Signal<T> signal_for(const LogMelOptions& options, const LogMelPlan<T>& plan,
+                     const Waveforms& waveforms, int64_t item, int64_t begin, int64_t end) {
+  const int64_t count = waveforms.length(item);
+  const void* data = item_data(waveforms, item);
+  if (waveforms.type == kTypeOf<T> && options.dither == 0) {
+    return {static_cast<const T*>(data), 0, count, count};
+  }
+  int64_t from = begin * plan.hop_length + plan.first_sample;
+  int64_t to = (end - 1) * plan.hop_length + plan.first_sample + plan.win_length;
+  if (plan.reflect) {  // what the padding shows
+    if (from < 0) to = std::max(to, 1 - from);
+    if (to > count) from = std::min(from, 2 * (count - 1) - (to - 1));
+  }
+  from = std::max<int64_t>(from, 0);
+  to = std::min(to, count);
+  const int64_t length = std::max<int64_t>(to - from, 0);
+  T* samples = sample_scratch<T>(length);
+  active_kernel<T>().convert(static_cast<const char*>(data) + from * bytes_of(waveforms.type),
+                             waveforms.type, length, samples);
+  if (options.dither != 0) {
+    add_dither(options.dither, options.dither_seed, from, length, samples);
+  }
+  return {samples, from, from + length, count};
+}
+
+FrameOutput output_of_item(const LogMelOptions& options, const LogMelOutput& out, int64_t item) {
+  const int64_t bytes = item * options.n_mels * out.frames * bytes_of(out.type);
+  const bool time_mel = options.layout == "time_mel";
+  return {static_cast<char*>(out.data) + bytes, out.type, time_mel ? 1 : out.frames,
+          time_mel ? options.n_mels : 1};
+}
+
+// Frames [begin, end) that an item does not have. Zero has zero bits in every type.
+void fill_missing(const LogMelOptions& options, const FrameOutput& out, int64_t begin,
+                  int64_t end) {
+  const int64_t size = bytes_of(out.type);
+  char* data = static_cast<char*>(out.data);
+  for (int64_t m = 0; m < options.n_mels && begin < end; ++m) {
+    for (int64_t t = begin; t < end; ++t) {
+      std::memset(data + (m * out.mel_stride + t * out.frame_stride) * size, 0, size);
     }
+  }
+}
+
+}  // namespace
+
+LogMel::LogMel(const LogMelOptions& options) : options_(options) { check_log_mel_options(options); }
+
+LogMel::~LogMel() = default;
+
+int64_t LogMel::samples_needed() const {
+  const int64_t pad = padding(options_);
+  const bool reflect = pad > 0 && options_.pad_mode == "reflect";
+  int64_t needed = std::max<int64_t>(reflect ? pad + 1 : 1, frame_samples(options_) - 2 * pad);
+  if (options_.drop_last) {
+    needed = std::max(needed, frame_samples(options_) - 2 * pad + options_.hop_length);
+  }
+  return needed;
+}
+
+int64_t LogMel::frames(int64_t samples) const {
+  const int64_t beyond_first = samples + 2 * padding(options_) - frame_samples(options_);
+  return beyond_first / options_.hop_length + (options_.drop_last ? 0 : 1);
+}
+
+template <typename T>
+const LogMelTables<T>& LogMel::tables(int64_t lanes) const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  auto& all = [this]() -> auto& {
+    if constexpr (std::is_same_v<T, float>) {
+      return tables_f32_;
+    } else {
+      return tables_f64_;
+    }
+  }();
+  for (const auto& built : all) {
+    if (built->lanes() == lanes) return *built;
+  }
+  all.push_back(std::make_unique<LogMelTables<T>>(options_, lanes));
+  return *all.back();
+}
+
+template <typename T>
+void LogMel::forward_in(const Waveforms& waveforms, const LogMelOutput& out, T* mel,
+                        int threads) const {
+  const LogMelKernel<T>& kernel = active_kernel<T>();
+  const LogMelPlan<T>& plan = tables<T>(kernel.lanes).plan();
+  const int64_t scratch_size = kernel.scratch_size(plan);
+  const int64_t runs = (out.frames + kRunFrames - 1) / kRunFrames;
+  parallel_for(waveforms.items * runs, 1, threads, [&](int64_t unit, int64_t) {
+    const int64_t item = unit / runs, begin = unit % runs * kRunFrames;
+    const int64_t run_end = std::min(begin + kRunFrames, out.frames);
+    const int64_t end = std::min(run_end, frames(waveforms.length(item)));
+    const FrameOutput item_out = output_of_item(options_, out, item);
+    if (begin < end) {
+      const Signal<T> signal = signal_for(options_, plan, waveforms, item, begin, end);
+      T* item_mel = mel ? mel + item * plan.n_mels * out.frames : nullptr;
+      kernel.forward(plan, signal, begin, end, item_out, item_mel, out.frames,
+                     kernel_scratch<T>(scratch_size));
+    }
+    fill_missing(options_, item_out, std::max(begin, end), run_end);
   });
 }
 
 // Frames overlap, so one thread adds up all of an item's tiles, in order: deterministic.
 template <typename T>
-void log_mel_backward(const LogMelOptions& options, const T* grad_out, const T* waveform,
-                      int64_t items, int64_t samples, T* grad_waveform, int threads) {
-  const auto tables = tables_for<T>(options);
-  const LogMelPlan<T>& plan = tables->plan();
+void LogMel::backward_in(const Waveforms& waveforms, const T* mel, const T* grad_out,
+                         int64_t out_frames, T* grad_waveform, int threads) const {
   const LogMelKernel<T>& kernel = active_kernel<T>();
-  const int64_t n_frames = log_mel_frames(options, samples);
-  parallel_for(items, 1, threads, [&](int64_t item, int64_t) {
-    T* scratch = thread_scratch<T>(kernel.scratch_size(plan));
-    T* grad = grad_waveform + item * samples;
-    std::fill(grad, grad + samples, T(0));
-    for (int64_t frame = 0; frame < n_frames; frame += kernel.lanes) {
-      kernel.backward(plan, grad_out + item * plan.n_mels * n_frames, waveform + item * samples,
-                      samples, frame, n_frames, grad, scratch);
-    }
+  const LogMelPlan<T>& plan = tables<T>(kernel.lanes).plan();
+  const int64_t scratch_size = kernel.scratch_size(plan);
+  parallel_for(waveforms.items, 1, threads, [&](int64_t item, int64_t) {
+    T* row = grad_waveform + item * waveforms.row_samples;
+    std::fill(row, row + waveforms.row_samples, T(0));
+    const int64_t n_frames = frames(waveforms.length(item));
+    const int64_t values = item * plan.n_mels * out_frames;
+    kernel.backward(plan, signal_for(options_, plan, waveforms, item, 0, n_frames), n_frames,
+                    grad_out + values, mel + values, out_frames, row + waveforms.start(item),
+                    kernel_scratch<T>(scratch_size));
   });
 }
 
-template void log_mel(const LogMelOptions&, const float*, int64_t, int64_t, float*, int);
-template void log_mel(const LogMelOptions&, const double*, int64_t, int64_t, double*, int);
-template void log_mel_backward(const LogMelOptions&, const float*, const float*, int64_t, int64_t,
-                               float*, int);
-template void log_mel_backward(const LogMelOptions&, const double*, const double*, int64_t, int64_t,
-                               double*, int);
+void LogMel::forward(const Waveforms& waveforms, const LogMelOutput& out, void* mel,
+                     int threads) const {
+  if (waveforms.type == SampleType::f64) {
+    forward_in(waveforms, out, static_cast<double*>(mel), threads);
+  } else {
+    forward_in(waveforms, out, static_cast<float*>(mel), threads);
+  }
+}
+
+void LogMel::backward(const Waveforms& waveforms, const void* mel, const void* grad_out,
+                      int64_t out_frames, void* grad_waveform, int threads) const {
+  if (waveforms.type == SampleType::f64) {
+    backward_in(waveforms, static_cast<const double*>(mel), static_cast<const double*>(grad_out),
+                out_frames, static_cast<double*>(grad_waveform), threads);
+  } else {
+    backward_in(waveforms, static_cast<const float*>(mel), static_cast<const float*>(grad_out),
+                out_frames, static_cast<float*>(grad_waveform), threads);
+  }
+}
 
 }  // namespace avts

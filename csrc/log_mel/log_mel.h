@@ -7,44 +7,112 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <mutex>
 #include <string>
+#include <vector>
 
 namespace avts {
 
+// The one list of options in C++; avts_ext.ops.LogMelSpec, which has the same names, explains them
+// and holds the defaults.
+#define AVTS_LOG_MEL_OPTIONS(X)          \
+  X(double, sample_rate)                 \
+  X(int64_t, n_fft)                      \
+  X(int64_t, win_length)                 \
+  X(int64_t, hop_length)                 \
+  X(std::string, window)                 \
+  X(std::vector<double>, window_samples) \
+  X(bool, periodic)                      \
+  X(bool, center)                        \
+  X(std::string, pad_mode)               \
+  X(std::string, frame_span)             \
+  X(bool, drop_last)                     \
+  X(bool, remove_dc)                     \
+  X(double, preemphasis)                 \
+  X(double, dither)                      \
+  X(int64_t, dither_seed)                \
+  X(double, power)                       \
+  X(int64_t, n_mels)                     \
+  X(double, f_min)                       \
+  X(double, f_max)                       \
+  X(std::string, mel_scale)              \
+  X(std::string, mel_slopes)             \
+  X(std::string, norm)                   \
+  X(std::string, log)                    \
+  X(double, eps)                         \
+  X(double, mean)                        \
+  X(double, std)                         \
+  X(std::string, layout)
+
 struct LogMelOptions {
-  double sample_rate;  // Hz
-  int64_t n_fft, win_length, hop_length;
-  std::string window;    // "hann" (periodic), "hamming" (periodic) or "rectangular"
-  double power;          // 2: |X|^2; 1: |X|
-  bool center;           // pad n_fft / 2 samples on both sides
-  std::string pad_mode;  // "reflect" or "constant" (zeros); only used when centered
-  bool drop_last;        // leave out the last frame, as Whisper does
-  int64_t n_mels;
-  double f_min, f_max;    // Hz
-  std::string mel_scale;  // "htk" or "slaney"
-  std::string norm;       // "none", or "slaney": filters of unit area
-  std::string log;  // "none", "ln_add": ln(x + eps), "ln_clamp": ln(max(x, eps)), "log10_clamp"
-  double eps;
+#define AVTS_MEMBER(type, name) type name{};
+  AVTS_LOG_MEL_OPTIONS(AVTS_MEMBER)
+#undef AVTS_MEMBER
 };
 
-bool operator==(const LogMelOptions& a, const LogMelOptions& b);
+enum class SampleType { f32, f64, f16, bf16, i16 };
 
-// Throws ArgumentError naming the first option that is out of its range.
-void check_log_mel_options(const LogMelOptions& options);
+// Waveforms in the rows of one array. Item i is samples [starts[i], starts[i] + lengths[i]) of its
+// row and knows nothing of the samples beside them.
+struct Waveforms {
+  const void* data;
+  SampleType type;
+  int64_t items, row_samples;  // a row stands `row_samples` after the one before
+  const int64_t* starts;       // nullptr: all 0
+  const int64_t* lengths;      // nullptr: all `samples`
+  int64_t samples;
 
-// The functions below take options that passed this check.
+  int64_t start(int64_t item) const { return starts ? starts[item] : 0; }
+  int64_t length(int64_t item) const { return lengths ? lengths[item] : samples; }
+};
 
-// Frames of a waveform of `samples` samples; throws ArgumentError if it is too short for one.
-int64_t log_mel_frames(const LogMelOptions& options, int64_t samples);
+// Where an item's values go: (items, n_mels, frames) or (items, frames, n_mels), as `layout` says.
+// Frames that an item is too short for become zero.
+struct LogMelOutput {
+  void* data;
+  SampleType type;
+  int64_t frames;
+};
 
-// waveform (items, samples) -> out (items, n_mels, frames), T float or double.
 template <typename T>
-void log_mel(const LogMelOptions& options, const T* waveform, int64_t items, int64_t samples,
-             T* out, int threads);
+class LogMelTables;
 
-// grad_out (items, n_mels, frames), waveform (items, samples) -> grad_waveform (items, samples).
-template <typename T>
-void log_mel_backward(const LogMelOptions& options, const T* grad_out, const T* waveform,
-                      int64_t items, int64_t samples, T* grad_waveform, int threads);
+// One set of options, checked, with the tables that follow from it. Safe to use from many threads.
+class LogMel {
+ public:
+  // Throws ArgumentError naming the first option that is out of its range.
+  explicit LogMel(const LogMelOptions& options);
+  ~LogMel();
+
+  const LogMelOptions& options() const { return options_; }
+
+  // Samples that a waveform must have to give a frame, and the frames of one that has them.
+  int64_t samples_needed() const;
+  int64_t frames(int64_t samples) const;
+
+  // Computes in double if the waveforms are f64, else in float. `mel`, if not null, receives what
+  // the logarithm is taken of, (items, n_mels, out.frames) in that precision: backward needs it.
+  void forward(const Waveforms& waveforms, const LogMelOutput& out, void* mel, int threads) const;
+
+  // grad_out has the shape of the output; grad_waveform (items, row_samples). Both, and mel, are
+  // of the precision of the computation.
+  void backward(const Waveforms& waveforms, const void* mel, const void* grad_out,
+                int64_t out_frames, void* grad_waveform, int threads) const;
+
+ private:
+  template <typename T>
+  const LogMelTables<T>& tables(int64_t lanes) const;
+  template <typename T>
+  void forward_in(const Waveforms&, const LogMelOutput&, T* mel, int threads) const;
+  template <typename T>
+  void backward_in(const Waveforms&, const T* mel, const T* grad_out, int64_t out_frames,
+                   T* grad_waveform, int threads) const;
+
+  LogMelOptions options_;
+  mutable std::mutex mutex_;  // guards the two below
+  mutable std::vector<std::unique_ptr<LogMelTables<float>>> tables_f32_;
+  mutable std::vector<std::unique_ptr<LogMelTables<double>>> tables_f64_;
+};
 
 }  // namespace avts

@@ -1,6 +1,5 @@
 #include "log_mel/mel_filterbank.h"
 
-#include <algorithm>
 #include <cmath>
 
 namespace avts {
@@ -24,34 +23,51 @@ double hz_of_mel(double mel, bool slaney) {
   return kSlaneyBreakHz * std::exp(kSlaneyLogStep * (mel - kSlaneyBreakMel));
 }
 
-std::vector<double> filter_edges_hz(const LogMelOptions& options) {
+struct Edges {
+  std::vector<double> hz, mel;  // n_mels + 2
+};
+
+Edges filter_edges(const LogMelOptions& options) {
   const bool slaney = options.mel_scale == "slaney";
   const double low = mel_of_hz(options.f_min, slaney);
   const double high = mel_of_hz(options.f_max, slaney);
-  std::vector<double> edges;
+  Edges edges;
   for (int64_t i = 0; i < options.n_mels + 2; ++i) {
-    edges.push_back(hz_of_mel(low + (high - low) * i / (options.n_mels + 1), slaney));
+    edges.mel.push_back(low + (high - low) * i / (options.n_mels + 1));
+    edges.hz.push_back(hz_of_mel(edges.mel.back(), slaney));
   }
   return edges;
 }
 
 }  // namespace
 
-std::vector<MelFilter> mel_filterbank(const LogMelOptions& options) {
-  const std::vector<double> edges = filter_edges_hz(options);
-  std::vector<MelFilter> filters(options.n_mels);
-  for (int64_t m = 0; m < options.n_mels; ++m) {
-    const double left = edges[m], peak = edges[m + 1], right = edges[m + 2];
-    const double gain = options.norm == "slaney" ? 2 / (right - left) : 1;
-    for (int64_t bin = 0; bin <= options.n_fft / 2; ++bin) {
-      const double hz = bin * options.sample_rate / options.n_fft;
-      const double weight = std::min((hz - left) / (peak - left), (right - hz) / (right - peak));
-      if (weight <= 0) continue;
-      if (filters[m].weights.empty()) filters[m].first_bin = bin;
-      filters[m].weights.push_back(gain * weight);
+MelFilterbank mel_filterbank(const LogMelOptions& options) {
+  const bool in_mel = options.mel_slopes == "mel";
+  const Edges all = filter_edges(options);
+  const std::vector<double>& edges = in_mel ? all.mel : all.hz;
+  const int64_t n_bins = options.n_fft / 2 + 1;
+  const auto place = [&](int64_t bin) {
+    const double hz = bin * options.sample_rate / options.n_fft;
+    return in_mel ? mel_of_hz(hz, options.mel_scale == "slaney") : hz;
+  };
+  const auto gain = [&](int64_t filter) {
+    return options.norm == "slaney" ? 2 / (all.hz[filter + 2] - all.hz[filter]) : 1;
+  };
+  MelFilterbank bank;
+  bank.rising.resize(n_bins);
+  bank.falling.resize(n_bins);
+  int64_t bin = 0;
+  while (bin < n_bins && place(bin) < edges[0]) ++bin;
+  for (int64_t s = 0; s <= options.n_mels; ++s) {
+    bank.segment_begin.push_back(bin);
+    const double width = edges[s + 1] - edges[s];
+    for (; bin < n_bins && place(bin) < edges[s + 1]; ++bin) {
+      if (s < options.n_mels) bank.rising[bin] = gain(s) * (place(bin) - edges[s]) / width;
+      if (s > 0) bank.falling[bin] = gain(s - 1) * (edges[s + 1] - place(bin)) / width;
     }
   }
-  return filters;
+  bank.segment_begin.push_back(bin);
+  return bank;
 }
 
 }  // namespace avts

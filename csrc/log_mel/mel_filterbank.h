@@ -1,4 +1,6 @@
-// Triangular mel filters, each kept as its run of non-zero weights.
+// Triangular mel filters, told by segments: segment s lies between the mel edges s and s + 1, where
+// filter s rises and filter s - 1 falls. A bin is in one segment, so that one pass over the bins
+// serves all filters.
 #pragma once
 
 #include <cstdint>
@@ -8,11 +10,11 @@
 
 namespace avts {
 
-struct MelFilter {
-  int64_t first_bin = 0;
-  std::vector<double> weights;  // of bins first_bin, first_bin + 1, ...; empty: touches no bin
+struct MelFilterbank {
+  std::vector<int64_t> segment_begin;   // first bin of each of the n_mels + 1 segments, then an end
+  std::vector<double> rising, falling;  // per bin: its weight in filter s and in filter s - 1
 };
 
-std::vector<MelFilter> mel_filterbank(const LogMelOptions& options);
+MelFilterbank mel_filterbank(const LogMelOptions& options);
 
 }  // namespace avts

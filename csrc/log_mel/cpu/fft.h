@@ -1,10 +1,12 @@
-// Mixed-radix Stockham FFT over vector lanes, and its real-input wrappers. For cpu/*.cpp only.
+// FFT of any length over vector lanes (Stockham, mixed radix), and its real-input wrappers, for the
+// lengths that two_pass.h does not serve. For cpu/*.cpp only.
 //
 // Real input of even length N is transformed as N / 2 complex numbers x[2m] + i x[2m + 1]; odd N as
 // N complex numbers with zero imaginary part. Two frames are never put into one complex transform:
 // a frame's rounding, and its NaN, would reach the other.
 #pragma once
 
+#include "log_mel/cpu/butterflies.h"
 #include "log_mel/cpu/lanes.h"
 #include "log_mel/plan.h"
 
@@ -16,54 +18,6 @@ struct Planes {
   Vec<T>* re;
   Vec<T>* im;
 };
-
-// y[k] = sum_j x[j] exp(-2 pi i j k / R), in place.
-template <int R, typename T>
-inline void butterfly(Vec<T>* re, Vec<T>* im) {
-  if constexpr (R == 2) {
-    const Vec<T> r = re[1], i = im[1];
-    re[1] = re[0] - r, im[1] = im[0] - i;
-    re[0] += r, im[0] += i;
-  } else if constexpr (R == 3) {
-    constexpr T kSin = static_cast<T>(0.86602540378443864676);
-    const Vec<T> sum_re = re[1] + re[2], sum_im = im[1] + im[2];
-    const Vec<T> turn_re = (im[1] - im[2]) * kSin, turn_im = (re[2] - re[1]) * kSin;
-    const Vec<T> mid_re = re[0] - sum_re * T(0.5), mid_im = im[0] - sum_im * T(0.5);
-    re[0] += sum_re, im[0] += sum_im;
-    re[1] = mid_re + turn_re, im[1] = mid_im + turn_im;
-    re[2] = mid_re - turn_re, im[2] = mid_im - turn_im;
-  } else if constexpr (R == 4) {
-    const Vec<T> a_re = re[0] + re[2], a_im = im[0] + im[2];
-    const Vec<T> b_re = re[0] - re[2], b_im = im[0] - im[2];
-    const Vec<T> c_re = re[1] + re[3], c_im = im[1] + im[3];
-    const Vec<T> d_re = im[1] - im[3], d_im = re[3] - re[1];  // -i (x[1] - x[3])
-    re[0] = a_re + c_re, im[0] = a_im + c_im;
-    re[1] = b_re + d_re, im[1] = b_im + d_im;
-    re[2] = a_re - c_re, im[2] = a_im - c_im;
-    re[3] = b_re - d_re, im[3] = b_im - d_im;
-  } else {
-    static_assert(R == 5);
-    constexpr T kCos1 = static_cast<T>(0.30901699437494742410);
-    constexpr T kCos2 = static_cast<T>(-0.80901699437494742410);
-    constexpr T kSin1 = static_cast<T>(0.95105651629515357212);
-    constexpr T kSin2 = static_cast<T>(0.58778525229247312917);
-    const Vec<T> p_re = re[1] + re[4], p_im = im[1] + im[4];
-    const Vec<T> q_re = re[2] + re[3], q_im = im[2] + im[3];
-    const Vec<T> r_re = im[1] - im[4], r_im = re[4] - re[1];
-    const Vec<T> s_re = im[2] - im[3], s_im = re[3] - re[2];
-    const Vec<T> a_re = re[0] + p_re * kCos1 + q_re * kCos2;
-    const Vec<T> a_im = im[0] + p_im * kCos1 + q_im * kCos2;
-    const Vec<T> b_re = re[0] + p_re * kCos2 + q_re * kCos1;
-    const Vec<T> b_im = im[0] + p_im * kCos2 + q_im * kCos1;
-    const Vec<T> c_re = r_re * kSin1 + s_re * kSin2, c_im = r_im * kSin1 + s_im * kSin2;
-    const Vec<T> d_re = r_re * kSin2 - s_re * kSin1, d_im = r_im * kSin2 - s_im * kSin1;
-    re[0] += p_re + q_re, im[0] += p_im + q_im;
-    re[1] = a_re + c_re, im[1] = a_im + c_im;
-    re[2] = b_re + d_re, im[2] = b_im + d_im;
-    re[3] = b_re - d_re, im[3] = b_im - d_im;
-    re[4] = a_re - c_re, im[4] = a_im - c_im;
-  }
-}
 
 template <int R, bool Twiddled, typename T>
 inline void run_block(const FftStage<T>& stage, int64_t block, Planes<T> from, Planes<T> to) {

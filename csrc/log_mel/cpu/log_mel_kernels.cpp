@@ -1,6 +1,9 @@
-// A tile of frames, one per vector lane, from samples to log-mel values and back.
+// Tiles of frames, one frame per vector lane, from samples to log-mel values and back.
+#include "log_mel/cpu/columns.h"
 #include "log_mel/cpu/fft.h"
 #include "log_mel/cpu/lanes.h"
+#include "log_mel/cpu/samples.h"
+#include "log_mel/cpu/two_pass.h"
 #include "log_mel/kernels.h"
 
 namespace avts {
@@ -10,68 +13,99 @@ namespace {
 template <typename T>
 constexpr int64_t kLanes = Lanes<T>::kCount;
 
+// Codelets are compiled for float alone: double is for checking, where time matters less.
 template <typename T>
-int64_t padded_window(const LogMelPlan<T>& plan) {
-  return (plan.win_length + kLanes<T> - 1) / kLanes<T> * kLanes<T>;
+constexpr bool kHasTwoPass = sizeof(T) == sizeof(float);
+
+template <typename T>
+bool uses_two_pass(const LogMelPlan<T>& plan) {
+  return kHasTwoPass<T> && plan.two_pass.rows > 0;
 }
 
-// The tile's working memory.
+// The working memory of a call.
 template <typename T>
 struct Buffers {
-  Planes<T> a, b;      // fft_size points each
+  T* columns;       // transposed samples, and in the gradient's case
+  T* grad_columns;  // transposed gradients
+  T* edge;          // hops that touch the signal's ends
+  Vec<T>* frame;    // win_length windowed samples or their gradient, a zero, a place for the unused
+  Vec<T>* work;     // of the two-pass FFT
+  Planes<T> a, b;   // of the Stockham FFT, fft_size points each
   Planes<T> spectrum;  // n_bins
-  Vec<T>* power;       // n_bins
-  Vec<T>* grad_power;  // n_bins
-  T* frames;           // (lanes, padded window): frames that touch the signal's ends
+  Vec<T>* power;       // n_bins + 1, likewise
+  Vec<T>* gain;
+  Vec<T>* mels;  // n_mels, rounded up to whole tiles
 
   // Planes a power of two apart would compete for the same sets of the L1 cache.
   static constexpr int64_t kPlaneGap = 3;
 
-  static int64_t vectors(const LogMelPlan<T>& plan) {
-    return 4 * (plan.fft_size + kPlaneGap) + 4 * plan.n_bins + padded_window(plan);
-  }
+  // With `scratch` null only counts.
   Buffers(const LogMelPlan<T>& plan, T* scratch) {
-    Vec<T>* next = reinterpret_cast<Vec<T>*>(scratch);
-    const auto take = [&next](int64_t n) { return (next += n) - n; };
+    Vec<T>* const first = reinterpret_cast<Vec<T>*>(scratch);
+    Vec<T>* next = first;
+    const auto take = [&](int64_t n) {
+      vectors += n;
+      return first ? (next += n) - n : nullptr;
+    };
+    const auto take_elements = [&](int64_t n) {
+      return reinterpret_cast<T*>(take((n + kLanes<T> - 1) / kLanes<T>));
+    };
+    columns = take_elements(column_elements(plan));
+    grad_columns = take_elements(column_elements(plan));
+    edge = take_elements(edge_elements(plan));
+    frame = take(plan.win_length + 2);
+    work = take(work_vectors(plan.two_pass));
     const int64_t plane = plan.fft_size + kPlaneGap;
     a = {take(plane), take(plane)};
     b = {take(plane), take(plane)};
-    spectrum = {take(plan.n_bins), take(plan.n_bins)};
-    power = take(plan.n_bins);
-    grad_power = take(plan.n_bins);
-    frames = reinterpret_cast<T*>(next);
+    const int64_t spectrum_bins = plan.fft_size ? plan.n_bins : 0;
+    spectrum = {take(spectrum_bins), take(spectrum_bins)};
+    power = take(plan.n_bins + 1);
+    gain = take(plan.n_bins + 1);
+    mels = take((plan.n_mels + kLanes<T> - 1) / kLanes<T> * kLanes<T>);
   }
+
+  int64_t vectors = 0;
 };
 
 template <typename T>
 int64_t scratch_size(const LogMelPlan<T>& plan) {
-  return Buffers<T>::vectors(plan) * kLanes<T>;
+  return Buffers<T>(plan, nullptr).vectors * kLanes<T>;
 }
 
-// Index of the sample that the padded position `t` shows, or -1 for a padding zero.
-template <typename T>
-int64_t padded_index(const LogMelPlan<T>& plan, int64_t t, int64_t samples) {
-  if (t >= 0 && t < samples) return t;
-  if (!plan.reflect) return -1;
-  return t < 0 ? -t : 2 * (samples - 1) - t;
-}
+// --- Samples to power ----------------------------------------------------------------------------
 
-// Where the lane's frame can be read, `padded_window` samples long: in the waveform itself, or in
-// `frames` after a copy. Lanes beyond the last frame are zero.
+// Kaldi's conditioning of a frame, then the window: the mean is taken off, and from each sample a
+// part of the one before it, which for the first is itself.
 template <typename T>
-const T* frame_of_lane(const LogMelPlan<T>& plan, const T* waveform, int64_t samples, int64_t frame,
-                       int64_t n_frames, int64_t lane, T* frames) {
-  const int64_t length = padded_window(plan);
-  const int64_t start = (frame + lane) * plan.hop_length + plan.first_sample;
-  const bool exists = frame + lane < n_frames;
-  if (exists && start >= 0 && start + length <= samples) return waveform + start;
-  T* copy = frames + lane * length;
-  for (int64_t n = 0; n < length; ++n) {
-    const bool inside = exists && n < plan.win_length;
-    const int64_t index = inside ? padded_index(plan, start + n, samples) : -1;
-    copy[n] = index >= 0 ? waveform[index] : T(0);
+void condition_frame(const LogMelPlan<T>& plan, const T* columns, Vec<T>* frame) {
+  Vec<T> mean{};
+  if (plan.remove_dc) {
+    for (int64_t n = 0; n < plan.win_length; ++n) mean += load(columns + plan.columns.offset[n]);
+    mean /= static_cast<T>(plan.win_length);
   }
-  return copy;
+  Vec<T> before = load(columns + plan.columns.offset[0]) - mean;
+  for (int64_t n = 0; n < plan.win_length; ++n) {
+    const Vec<T> sample = load(columns + plan.columns.offset[n]) - mean;
+    frame[n] = (sample - before * plan.preemphasis) * plan.window[n];
+    before = sample;
+  }
+  frame[plan.win_length] = Vec<T>{};
+}
+
+// Adjoint of the conditioning; `frame` holds gradients that the window has been applied to.
+template <typename T>
+void condition_frame_adjoint(const LogMelPlan<T>& plan, Vec<T>* frame) {
+  const Vec<T> first = frame[0];
+  Vec<T> sum{};
+  for (int64_t n = 0; n < plan.win_length; ++n) {
+    if (n + 1 < plan.win_length) frame[n] -= frame[n + 1] * plan.preemphasis;
+    if (n == 0) frame[0] -= first * plan.preemphasis;
+    sum += frame[n];
+  }
+  if (!plan.remove_dc) return;
+  const Vec<T> mean = sum / static_cast<T>(plan.win_length);
+  for (int64_t n = 0; n < plan.win_length; ++n) frame[n] -= mean;
 }
 
 // Row n of the packed real signal: even samples are real parts, odd ones imaginary.
@@ -81,82 +115,69 @@ Vec<T>* packed_row(const LogMelPlan<T>& plan, Planes<T> z, int64_t n) {
   return (n % 2 ? z.im : z.re) + n / 2;
 }
 
+// The spectrum's packed form by the Stockham FFT.
 template <typename T>
-void load_transposed(const T* const* source, int64_t n0, Vec<T>* rows) {
-  for (int64_t lane = 0; lane < kLanes<T>; ++lane) rows[lane] = load(source[lane] + n0);
-  transpose<T>(rows);
-}
-
-// Whole blocks have a loop of their own, whose indices the compiler knows: it keeps the block in
-// registers.
-template <bool EvenLength, typename T>
-void window_rows(const LogMelPlan<T>& plan, const T* const* source, Planes<T> z) {
-  int64_t n0 = 0;
-  for (; n0 + kLanes<T> <= plan.win_length; n0 += kLanes<T>) {
-    Vec<T> rows[kLanes<T>];
-    load_transposed(source, n0, rows);
-    for (int64_t i = 0; i < kLanes<T>; ++i) {
-      Vec<T>* to = EvenLength ? (i % 2 ? z.im : z.re) + n0 / 2 + i / 2 : z.re + n0 + i;
-      *to = rows[i] * plan.window[n0 + i];
-    }
-  }
-  if (n0 == plan.win_length) return;
-  Vec<T> rows[kLanes<T>];
-  load_transposed(source, n0, rows);
-  for (int64_t n = n0; n < plan.win_length; ++n) {
-    *packed_row(plan, z, n) = rows[n - n0] * plan.window[n];
-  }
-}
-
-template <typename T>
-void load_windowed(const LogMelPlan<T>& plan, const T* waveform, int64_t samples, int64_t frame,
-                   int64_t n_frames, T* frames, Planes<T> z) {
-  const T* source[kLanes<T>];
-  for (int64_t lane = 0; lane < kLanes<T>; ++lane) {
-    source[lane] = frame_of_lane(plan, waveform, samples, frame, n_frames, lane, frames);
-  }
-  if (plan.n_fft % 2) {
-    window_rows<false>(plan, source, z);
-  } else {
-    window_rows<true>(plan, source, z);
+Planes<T> stockham(const LogMelPlan<T>& plan, const Buffers<T>& buffers) {
+  const Planes<T> z = buffers.a;
+  for (int64_t n = 0; n < plan.win_length; ++n) {
+    *packed_row(plan, z, n) = plan.conditioned
+                                  ? buffers.frame[n]
+                                  : load(buffers.columns + plan.columns.offset[n]) * plan.window[n];
   }
   for (int64_t n = plan.win_length; n < plan.n_fft; ++n) *packed_row(plan, z, n) = Vec<T>{};
   if (plan.n_fft % 2) {
     for (int64_t n = 0; n < plan.fft_size; ++n) z.im[n] = Vec<T>{};
   }
+  return fft(plan, z, buffers.b);
 }
 
-float square_root(float x) { return __builtin_sqrtf(x); }
-double square_root(double x) { return __builtin_sqrt(x); }
-
+// columns -> what the FFT's second half starts from: the two-pass FFT's work, or the spectrum.
 template <typename T>
-Vec<T> square_roots(Vec<T> x) {
-  for (int64_t lane = 0; lane < kLanes<T>; ++lane) x[lane] = square_root(x[lane]);
-  return x;
-}
-
-template <typename T>
-Vec<T> power_of(const LogMelPlan<T>& plan, Vec<T> re, Vec<T> im) {
-  const Vec<T> square = re * re + im * im;
-  return plan.magnitude ? square_roots<T>(square) : square;
-}
-
-template <typename T>
-Vec<T> mel_of(const LogMelPlan<T>& plan, const Vec<T>* power, int64_t m) {
-  const Vec<T>* bins = power + plan.filter_first_bin[m];
-  const T* weights = plan.filter_weights + plan.filter_offset[m];
-  const int64_t count = plan.filter_offset[m + 1] - plan.filter_offset[m];
-  Vec<T> even{}, odd{};  // two sums, so that one addition need not wait for the other
-  int64_t k = 0;
-  for (; k + 1 < count; k += 2) {
-    even += bins[k] * weights[k];
-    odd += bins[k + 1] * weights[k + 1];
+void transform(const LogMelPlan<T>& plan, const Buffers<T>& buffers) {
+  if (plan.conditioned) condition_frame(plan, buffers.columns, buffers.frame);
+  if constexpr (kHasTwoPass<T>) {
+    if (uses_two_pass(plan)) {
+      const T* frame = reinterpret_cast<const T*>(buffers.frame);
+      two_pass_first(plan.two_pass, plan.conditioned ? frame : buffers.columns, buffers.work);
+    }
   }
-  if (k < count) even += bins[k] * weights[k];
-  return even + odd;
+  if (!uses_two_pass(plan)) {
+    unpack_real(plan, stockham(plan, buffers), [&](int64_t k, Vec<T> re, Vec<T> im) {
+      buffers.spectrum.re[k] = re;
+      buffers.spectrum.im[k] = im;
+    });
+  }
 }
 
-constexpr double kLog10OfE = 0.43429448190325182765;
+template <typename T>
+void squared_magnitudes(const LogMelPlan<T>& plan, const Buffers<T>& buffers) {
+  if constexpr (kHasTwoPass<T>) {
+    if (uses_two_pass(plan)) return two_pass_power(plan.two_pass, buffers.work, buffers.power);
+  }
+  for (int64_t k = 0; k < plan.n_bins; ++k) {
+    const Vec<T> re = buffers.spectrum.re[k], im = buffers.spectrum.im[k];
+    buffers.power[k] = re * re + im * im;
+  }
+}
+
+inline float square_root(float x) { return __builtin_sqrtf(x); }
+inline double square_root(double x) { return __builtin_sqrt(x); }
+inline float raised(float x, float exponent) { return __builtin_powf(x, exponent); }
+inline double raised(double x, double exponent) { return __builtin_pow(x, exponent); }
+
+// |X|^2 -> |X|^power.
+template <typename T>
+void raise_to_power(const LogMelPlan<T>& plan, Vec<T>* power) {
+  T* values = reinterpret_cast<T*>(power);
+  const int64_t count = plan.n_bins * kLanes<T>;
+  if (plan.power == 1) {
+    for (int64_t i = 0; i < count; ++i) values[i] = square_root(values[i]);
+  } else if (plan.power != 2) {
+    for (int64_t i = 0; i < count; ++i) values[i] = raised(values[i], plan.power / 2);
+  }
+}
+
+// --- Power to values -----------------------------------------------------------------------------
 
 // Written so that NaN is not clamped away: a comparison with NaN is false.
 template <typename T>
@@ -165,128 +186,230 @@ Vec<T> clamp_below(Vec<T> x, T eps) {
 }
 
 template <typename T>
-Vec<T> apply_log(const LogMelPlan<T>& plan, Vec<T> x) {
-  switch (plan.log) {
-    case LogKind::ln_add:
-      return log_of<T>(x + plan.eps);
-    case LogKind::ln_clamp:
-      return log_of<T>(clamp_below<T>(x, plan.eps));
-    case LogKind::log10_clamp:
-      return log_of<T>(clamp_below<T>(x, plan.eps)) * static_cast<T>(kLog10OfE);
-    default:
-      return x;
+Vec<T> value_of(const LogMelPlan<T>& plan, Vec<T> mel) {
+  if (plan.log != LogKind::none) {
+    mel = plan.log == LogKind::ln_add ? mel + plan.eps : clamp_below<T>(mel, plan.eps);
+    mel = plan.eps_is_normal ? log_of<false, T>(mel) : log_of<true, T>(mel);
   }
+  return mel * plan.scale + plan.shift;
 }
 
-// Gradient with respect to x of apply_log(x), times grad.
+// Gradient with respect to mel of value_of(mel), times grad.
 template <typename T>
-Vec<T> apply_log_backward(const LogMelPlan<T>& plan, Vec<T> x, Vec<T> grad) {
+Vec<T> value_gradient(const LogMelPlan<T>& plan, Vec<T> mel, Vec<T> grad) {
+  grad *= plan.scale;
   switch (plan.log) {
     case LogKind::ln_add:
-      return grad / (x + plan.eps);
+      return grad / (mel + plan.eps);
     case LogKind::ln_clamp:
-      return x < plan.eps ? Vec<T>{} : grad / x;
-    case LogKind::log10_clamp:
-      return x < plan.eps ? Vec<T>{} : grad * static_cast<T>(kLog10OfE) / x;
+      return mel < plan.eps ? Vec<T>{} : grad / mel;
     default:
       return grad;
   }
 }
 
+// Calls emit(m, mel) for each filter, in order.
+template <typename T, typename Emit>
+inline void for_each_mel(const LogMelPlan<T>& plan, const Vec<T>* power, const Emit& emit) {
+  Vec<T> risen{};  // of filter m, from the segment before
+  for (int64_t segment = 0; segment <= plan.n_mels; ++segment) {
+    Vec<T> rising{}, falling{};
+    const int64_t end = plan.segment_begin[segment + 1];
+    for (int64_t k = plan.segment_begin[segment]; k < end; ++k) {
+      rising += power[k] * plan.weights[2 * k];
+      falling += power[k] * plan.weights[2 * k + 1];
+    }
+    if (segment > 0) emit(segment - 1, risen + falling);
+    risen = rising;
+  }
+}
+
+// The tile's values, frame by frame, each frame's mels one after the other.
 template <typename T>
-void forward(const LogMelPlan<T>& plan, const T* waveform, int64_t samples, int64_t frame,
-             int64_t n_frames, T* out, T* scratch) {
-  const Buffers<T> buffers(plan, scratch);
-  load_windowed(plan, waveform, samples, frame, n_frames, buffers.frames, buffers.a);
-  unpack_real(plan, fft(plan, buffers.a, buffers.b),
-              [&](int64_t k, Vec<T> re, Vec<T> im) { buffers.power[k] = power_of(plan, re, im); });
+void write_frames(const LogMelPlan<T>& plan, Vec<T>* mels, int64_t frame, int64_t count,
+                  const FrameOutput& out) {
+  for (int64_t m = 0; m < plan.n_mels; m += kLanes<T>) {
+    transpose<T>(mels + m);
+    const int64_t width = plan.n_mels - m < kLanes<T> ? plan.n_mels - m : kLanes<T>;
+    for (int64_t lane = 0; lane < count; ++lane) {
+      write_values(reinterpret_cast<const T*>(mels + m + lane), width, out.data, out.type,
+                   (frame + lane) * out.frame_stride + m);
+    }
+  }
+}
+
+template <typename T>
+void write_mels(const LogMelPlan<T>& plan, const Vec<T>* mels, int64_t frame, int64_t count,
+                const FrameOutput& out) {
   for (int64_t m = 0; m < plan.n_mels; ++m) {
-    const Vec<T> value = apply_log(plan, mel_of(plan, buffers.power, m));
-    store_partial(out + m * n_frames + frame, value, n_frames - frame);
+    write_values(reinterpret_cast<const T*>(mels + m), count, out.data, out.type,
+                 m * out.mel_stride + frame);
   }
 }
 
-// power and grad_out -> grad_power.
-template <typename T>
-void backward_mel(const LogMelPlan<T>& plan, const T* grad_out, int64_t frame, int64_t n_frames,
-                  const Buffers<T>& buffers) {
-  for (int64_t k = 0; k < plan.n_bins; ++k) buffers.grad_power[k] = Vec<T>{};
-  for (int64_t m = 0; m < plan.n_mels; ++m) {
-    const Vec<T> grad = load_partial(grad_out + m * n_frames + frame, n_frames - frame);
-    const Vec<T> grad_mel = apply_log_backward(plan, mel_of(plan, buffers.power, m), grad);
-    Vec<T>* bins = buffers.grad_power + plan.filter_first_bin[m];
-    const T* weights = plan.filter_weights + plan.filter_offset[m];
-    const int64_t count = plan.filter_offset[m + 1] - plan.filter_offset[m];
-    for (int64_t k = 0; k < count; ++k) bins[k] += grad_mel * weights[k];
-  }
-}
+constexpr SampleType type_of(float) { return SampleType::f32; }
+constexpr SampleType type_of(double) { return SampleType::f64; }
 
-// grad_power -> spectrum, in place: half the gradient of each bin that stands for a conjugate pair
-// (the pair shares it), the whole one of those that stand alone.
+// power -> out, and mel if wanted, for `count` frames.
 template <typename T>
-void backward_power(const LogMelPlan<T>& plan, const Buffers<T>& buffers) {
-  for (int64_t k = 0; k < plan.n_bins; ++k) {
-    const bool alone = k == 0 || 2 * k == plan.n_fft;
-    Vec<T> scale = buffers.grad_power[k] * T(alone ? 2 : 1);
-    if (plan.magnitude) {
-      const Vec<T> magnitude = buffers.power[k];
-      scale = magnitude == 0 ? Vec<T>{} : scale / (magnitude * 2);
-    }
-    buffers.spectrum.re[k] *= scale;
-    buffers.spectrum.im[k] *= scale;
-  }
-}
-
-// Window, and add each lane's frame to the samples it was read from, lanes in order.
-template <typename T>
-void overlap_add(const LogMelPlan<T>& plan, Planes<T> z, int64_t samples, int64_t frame,
-                 int64_t n_frames, T* frames, T* grad_waveform) {
-  const int64_t length = padded_window(plan);
-  for (int64_t n0 = 0; n0 < plan.win_length; n0 += kLanes<T>) {
-    Vec<T> rows[kLanes<T>] = {};
-    for (int64_t i = 0; i < kLanes<T> && n0 + i < plan.win_length; ++i) {
-      rows[i] = *packed_row(plan, z, n0 + i) * plan.window[n0 + i];
-    }
-    transpose<T>(rows);
-    for (int64_t lane = 0; lane < kLanes<T>; ++lane) {
-      store(frames + lane * length + n0, rows[lane]);
-    }
-  }
-  for (int64_t lane = 0; lane < kLanes<T> && frame + lane < n_frames; ++lane) {
-    const int64_t start = (frame + lane) * plan.hop_length + plan.first_sample;
-    const T* values = frames + lane * length;
-    if (start >= 0 && start + plan.win_length <= samples) {
-      for (int64_t n = 0; n < plan.win_length; ++n) grad_waveform[start + n] += values[n];
+void finish_tile(const LogMelPlan<T>& plan, const Buffers<T>& buffers, int64_t frame, int64_t count,
+                 const FrameOutput& out, T* mel, int64_t mel_frames) {
+  const bool direct = out.type == type_of(T()) && !plan.time_mel;
+  T* const to = static_cast<T*>(out.data) + frame;
+  for_each_mel(plan, buffers.power, [&](int64_t m, Vec<T> energy) {
+    if (mel) store_partial(mel + m * mel_frames + frame, energy, count);
+    const Vec<T> value = value_of(plan, energy);
+    if (direct) {
+      store_partial(to + m * out.mel_stride, value, count);
     } else {
-      for (int64_t n = 0; n < plan.win_length; ++n) {
-        const int64_t index = padded_index(plan, start + n, samples);
-        if (index >= 0) grad_waveform[index] += values[n];
+      buffers.mels[m] = value;
+    }
+  });
+  if (direct) return;
+  if (plan.time_mel) {
+    write_frames(plan, buffers.mels, frame, count, out);
+  } else {
+    write_mels(plan, buffers.mels, frame, count, out);
+  }
+}
+
+template <typename T>
+void forward(const LogMelPlan<T>& plan, const Signal<T>& signal, int64_t begin, int64_t end,
+             const FrameOutput& out, T* mel, int64_t mel_frames, T* scratch) {
+  const Buffers<T> buffers(plan, scratch);
+  for (int64_t frame = begin; frame < end; frame += kLanes<T>) {
+    if (frame == begin) {
+      start_columns(plan, signal, frame, buffers.columns, buffers.edge);
+    } else {
+      advance_columns(plan, signal, frame, buffers.columns, buffers.edge);
+    }
+    transform(plan, buffers);
+    squared_magnitudes(plan, buffers);
+    raise_to_power(plan, buffers.power);
+    const int64_t count = end - frame < kLanes<T> ? end - frame : kLanes<T>;
+    finish_tile(plan, buffers, frame, count, out, mel, mel_frames);
+  }
+}
+
+// --- Gradient ------------------------------------------------------------------------------------
+
+// grad_out of a tile -> mels, zero in lanes without a frame.
+template <typename T>
+void load_grad(const LogMelPlan<T>& plan, const T* grad_out, int64_t frame, int64_t count,
+               int64_t n_frames, Vec<T>* mels) {
+  if (!plan.time_mel) {
+    for (int64_t m = 0; m < plan.n_mels; ++m) {
+      mels[m] = load_partial(grad_out + m * n_frames + frame, count);
+    }
+    return;
+  }
+  for (int64_t m = 0; m < plan.n_mels; m += kLanes<T>) {
+    for (int64_t lane = 0; lane < kLanes<T>; ++lane) {
+      const T* row = grad_out + (frame + lane) * plan.n_mels + m;
+      mels[m + lane] = lane < count ? load_partial(row, plan.n_mels - m) : Vec<T>{};
+    }
+    transpose<T>(mels + m);
+  }
+}
+
+// grad_out and mel -> gain: the gradient with respect to |X|^2, doubled.
+template <typename T>
+void gain_of_tile(const LogMelPlan<T>& plan, const Buffers<T>& buffers, const T* grad_out,
+                  const T* mel, int64_t frame, int64_t count, int64_t mel_frames) {
+  load_grad(plan, grad_out, frame, count, mel_frames, buffers.mels);
+  for (int64_t k = 0; k <= plan.n_bins; ++k) buffers.gain[k] = Vec<T>{};
+  Vec<T> before{};
+  for (int64_t segment = 0; segment <= plan.n_mels; ++segment) {
+    Vec<T> here{};
+    if (segment < plan.n_mels) {
+      const Vec<T> energy = load_partial(mel + segment * mel_frames + frame, count);
+      here = value_gradient(plan, energy, buffers.mels[segment]) * T(2);
+      // Lanes without a frame may divide 0 by 0.
+      if (count < kLanes<T>) {
+        for (int64_t lane = count; lane < kLanes<T>; ++lane) here[lane] = 0;
+      }
+    }
+    const int64_t end = plan.segment_begin[segment + 1];
+    for (int64_t k = plan.segment_begin[segment]; k < end; ++k) {
+      buffers.gain[k] = here * plan.weights[2 * k] + before * plan.weights[2 * k + 1];
+    }
+    before = here;
+  }
+}
+
+// gain, given for |X|^power, -> gain for |X|^2. At X = 0 it is zero.
+template <typename T>
+void gain_of_square(const LogMelPlan<T>& plan, const Buffers<T>& buffers) {
+  if (plan.power == 2) return;
+  squared_magnitudes(plan, buffers);
+  const T* squares = reinterpret_cast<const T*>(buffers.power);
+  T* gain = reinterpret_cast<T*>(buffers.gain);
+  const T half = plan.power / 2;
+  for (int64_t i = 0; i < plan.n_bins * kLanes<T>; ++i) {
+    gain[i] *= squares[i] == 0 ? T(0) : half * raised(squares[i], half - 1);
+  }
+}
+
+// gain -> frame, the gradient with respect to the samples that the window sees.
+template <typename T>
+void transform_adjoint(const LogMelPlan<T>& plan, const Buffers<T>& buffers) {
+  if constexpr (kHasTwoPass<T>) {
+    if (uses_two_pass(plan)) {
+      two_pass_gradient(plan.two_pass, buffers.work, buffers.gain, buffers.frame);
+      if (plan.conditioned) {
+        // The first pass saw a window that had been applied before.
+        for (int64_t n = 0; n < plan.win_length; ++n) buffers.frame[n] *= plan.window[n];
       }
     }
   }
+  if (!uses_two_pass(plan)) {
+    for (int64_t k = 0; k < plan.n_bins; ++k) {
+      // Bins that stand for a conjugate pair share their gradient with the other one.
+      const bool alone = k == 0 || 2 * k == plan.n_fft;
+      const Vec<T> gain = buffers.gain[k] * T(alone ? 1 : 0.5);
+      buffers.spectrum.re[k] *= gain;
+      buffers.spectrum.im[k] *= gain;
+    }
+    pack_hermitian(plan, buffers.spectrum, buffers.a);
+    const Planes<T> swapped =
+        fft(plan, Planes<T>{buffers.a.im, buffers.a.re}, Planes<T>{buffers.b.im, buffers.b.re});
+    const Planes<T> z{swapped.im, swapped.re};
+    for (int64_t n = 0; n < plan.win_length; ++n) {
+      buffers.frame[n] = *packed_row(plan, z, n) * plan.window[n];
+    }
+  }
+  if (plan.conditioned) condition_frame_adjoint(plan, buffers.frame);
 }
 
 template <typename T>
-void backward(const LogMelPlan<T>& plan, const T* grad_out, const T* waveform, int64_t samples,
-              int64_t frame, int64_t n_frames, T* grad_waveform, T* scratch) {
+void backward(const LogMelPlan<T>& plan, const Signal<T>& signal, int64_t n_frames,
+              const T* grad_out, const T* mel, int64_t mel_frames, T* grad_waveform, T* scratch) {
   const Buffers<T> buffers(plan, scratch);
-  load_windowed(plan, waveform, samples, frame, n_frames, buffers.frames, buffers.a);
-  unpack_real(plan, fft(plan, buffers.a, buffers.b), [&](int64_t k, Vec<T> re, Vec<T> im) {
-    buffers.spectrum.re[k] = re;
-    buffers.spectrum.im[k] = im;
-    buffers.power[k] = power_of(plan, re, im);
-  });
-  backward_mel(plan, grad_out, frame, n_frames, buffers);
-  backward_power(plan, buffers);
-  pack_hermitian(plan, buffers.spectrum, buffers.a);
-  const Planes<T> result =
-      fft(plan, Planes<T>{buffers.a.im, buffers.a.re}, Planes<T>{buffers.b.im, buffers.b.re});
-  overlap_add(plan, Planes<T>{result.im, result.re}, samples, frame, n_frames, buffers.frames,
-              grad_waveform);
+  fill_zero(buffers.grad_columns, column_elements(plan));
+  int64_t frame = 0;
+  for (; frame < n_frames; frame += kLanes<T>) {
+    if (frame == 0) {
+      start_columns(plan, signal, frame, buffers.columns, buffers.edge);
+    } else {
+      advance_columns(plan, signal, frame, buffers.columns, buffers.edge);
+    }
+    transform(plan, buffers);
+    const int64_t count = n_frames - frame < kLanes<T> ? n_frames - frame : kLanes<T>;
+    gain_of_tile(plan, buffers, grad_out, mel, frame, count, mel_frames);
+    gain_of_square(plan, buffers);
+    transform_adjoint(plan, buffers);
+    add_to_columns(plan, buffers.frame, buffers.grad_columns);
+    flush_columns(plan, frame, signal.count, buffers.grad_columns, buffers.edge, grad_waveform);
+  }
+  for (int64_t left = plan.columns.carried - plan.columns.first; left > 0; left -= kLanes<T>) {
+    flush_columns(plan, frame, signal.count, buffers.grad_columns, buffers.edge, grad_waveform);
+    frame += kLanes<T>;
+  }
 }
 
 template <typename T>
-constexpr LogMelKernel<T> kKernel = {kLanes<T>, scratch_size<T>, forward<T>, backward<T>};
+constexpr LogMelKernel<T> kKernel = {kLanes<T>, scratch_size<T>, forward<T>, backward<T>,
+                                     convert_samples<T>};
 
 }  // namespace
 

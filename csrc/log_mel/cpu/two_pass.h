@@ -1,0 +1,196 @@
+// The real FFT in two passes of codelets (plan.h, TwoPassFft), from samples to power and, for the
+// gradient, back. For cpu/*.cpp only.
+//
+// The work array holds the first pass's rows of `columns` values each: row 0 (real), then real and
+// imaginary part of rows 1, 2, ... The last row, rows / 2, has an imaginary part only if twiddled.
+#pragma once
+
+#include "log_mel/cpu/codelets.h"
+#include "log_mel/plan.h"
+
+namespace avts {
+namespace AVTS_LEVEL {
+
+template <typename T>
+int64_t work_vectors(const TwoPassFft<T>& fft) {
+  return (fft.rows + 1) * fft.row_stride;
+}
+
+template <int Rows, bool Twiddled, typename T>
+void first_pass(const TwoPassFft<T>& fft, const T* samples, Vec<T>* work) {
+  const int64_t stride = fft.row_stride;
+  for (int64_t j = 0; j < fft.columns; ++j) {
+    const int32_t* source = fft.source + j * Rows;
+    const T* window = fft.window + j * Rows;
+    const T* twiddles = fft.twiddles + j * Rows;
+    Vec<T> x[Rows], re[Rows / 2 + 1], im[Rows / 2 + 1];
+    AVTS_UNROLLED(i, 0, Rows, x[i] = load(samples + source[i]) * window[i];);
+    real_dft<Rows, 1, T>(x, re, im);
+    work[j] = re[0];
+    AVTS_UNROLLED(k, 1, Rows / 2 + 1, {
+      Vec<T>* row = work + (2 * k - 1) * stride + j;
+      if constexpr (!Twiddled) {
+        row[0] = re[k];
+        if constexpr (2 * k < Rows) row[stride] = im[k];
+      } else {
+        const T c = twiddles[2 * k - 2], s = twiddles[2 * k - 1];
+        if constexpr (2 * k < Rows) {
+          row[0] = re[k] * c - im[k] * s;
+          row[stride] = re[k] * s + im[k] * c;
+        } else {
+          row[0] = re[k] * c;
+          row[stride] = re[k] * s;
+        }
+      }
+    });
+  }
+}
+
+// Adjoint of first_pass: frame[n] for each sample n of the window.
+template <int Rows, bool Twiddled, typename T>
+void first_pass_adjoint(const TwoPassFft<T>& fft, const Vec<T>* work, Vec<T>* frame) {
+  const int64_t stride = fft.row_stride;
+  for (int64_t j = 0; j < fft.columns; ++j) {
+    const int32_t* sample = fft.sample + j * Rows;
+    const T* window = fft.window + j * Rows;
+    const T* twiddles = fft.twiddles + j * Rows;
+    Vec<T> x[Rows], re[Rows / 2 + 1], im[Rows / 2 + 1];
+    re[0] = work[j];
+    AVTS_UNROLLED(k, 1, Rows / 2 + 1, {
+      const Vec<T>* row = work + (2 * k - 1) * stride + j;
+      if constexpr (!Twiddled) {
+        re[k] = row[0];
+        if constexpr (2 * k < Rows) im[k] = row[stride];
+      } else {
+        const T c = twiddles[2 * k - 2], s = twiddles[2 * k - 1];
+        re[k] = row[0] * c + row[stride] * s;
+        if constexpr (2 * k < Rows) im[k] = row[stride] * c - row[0] * s;
+      }
+    });
+    real_dft_adjoint<Rows, 1, T>(re, im, x);
+    AVTS_UNROLLED(i, 0, Rows, frame[sample[i]] = x[i] * window[i];);
+  }
+}
+
+template <int Columns, typename T>
+void complex_row_power(const Vec<T>* re, const Vec<T>* im, const int32_t* bins, Vec<T>* power) {
+  Vec<T> y_re[Columns], y_im[Columns];
+  complex_dft<Columns, 1, T>(re, im, y_re, y_im);
+  AVTS_UNROLLED(k, 0, Columns, power[bins[k]] = y_re[k] * y_re[k] + y_im[k] * y_im[k];);
+}
+
+template <int Columns, typename T>
+void real_row_power(const Vec<T>* x, const int32_t* bins, Vec<T>* power) {
+  Vec<T> re[Columns / 2 + 1], im[Columns / 2 + 1];
+  real_dft<Columns, 1, T>(x, re, im);
+  power[bins[0]] = re[0] * re[0];
+  AVTS_UNROLLED(k, 1, Columns / 2 + 1, {
+    if constexpr (2 * k < Columns) {
+      power[bins[k]] = re[k] * re[k] + im[k] * im[k];
+    } else {
+      power[bins[k]] = re[k] * re[k];
+    }
+  });
+}
+
+template <int Columns, typename T>
+void second_pass(const TwoPassFft<T>& fft, const Vec<T>* work, Vec<T>* power) {
+  const int64_t stride = fft.row_stride, last = fft.rows / 2;
+  real_row_power<Columns, T>(work, fft.bins, power);
+  for (int64_t k = 1; k < last + fft.twiddled; ++k) {
+    const Vec<T>* row = work + (2 * k - 1) * stride;
+    complex_row_power<Columns, T>(row, row + stride, fft.bins + k * Columns, power);
+  }
+  if (!fft.twiddled) {
+    real_row_power<Columns, T>(work + (2 * last - 1) * stride, fft.bins + last * Columns, power);
+  }
+}
+
+template <int Columns, typename T>
+void complex_row_gain(Vec<T>* re, Vec<T>* im, const int32_t* bins, const Vec<T>* gain) {
+  Vec<T> y_re[Columns], y_im[Columns];
+  complex_dft<Columns, 1, T>(re, im, y_re, y_im);
+  AVTS_UNROLLED(k, 0, Columns, {
+    const Vec<T> g = gain[bins[k]];
+    y_re[k] = y_re[k] * g, y_im[k] = y_im[k] * g;
+  });
+  complex_dft_adjoint<Columns, T>(y_re, y_im, re, im);
+}
+
+template <int Columns, typename T>
+void real_row_gain(Vec<T>* x, const int32_t* bins, const Vec<T>* gain) {
+  Vec<T> re[Columns / 2 + 1], im[Columns / 2 + 1];
+  real_dft<Columns, 1, T>(x, re, im);
+  re[0] = re[0] * gain[bins[0]];
+  AVTS_UNROLLED(k, 1, Columns / 2 + 1, {
+    const Vec<T> g = gain[bins[k]];
+    re[k] = re[k] * g;
+    if constexpr (2 * k < Columns) im[k] = im[k] * g;
+  });
+  real_dft_adjoint<Columns, 1, T>(re, im, x);
+}
+
+// The second pass, each output times gain[bin], and the second pass's adjoint, row by row in place.
+template <int Columns, typename T>
+void second_pass_gain(const TwoPassFft<T>& fft, Vec<T>* work, const Vec<T>* gain) {
+  const int64_t stride = fft.row_stride, last = fft.rows / 2;
+  real_row_gain<Columns, T>(work, fft.bins, gain);
+  for (int64_t k = 1; k < last + fft.twiddled; ++k) {
+    Vec<T>* row = work + (2 * k - 1) * stride;
+    complex_row_gain<Columns, T>(row, row + stride, fft.bins + k * Columns, gain);
+  }
+  if (!fft.twiddled) {
+    real_row_gain<Columns, T>(work + (2 * last - 1) * stride, fft.bins + last * Columns, gain);
+  }
+}
+
+#define AVTS_CALL_FOR_ROWS(pass, ...)                                                      \
+  (fft.rows == 16                                                                          \
+       ? (fft.twiddled ? pass<16, true, T>(__VA_ARGS__) : pass<16, false, T>(__VA_ARGS__)) \
+       : (fft.twiddled ? pass<32, true, T>(__VA_ARGS__) : pass<32, false, T>(__VA_ARGS__)))
+
+// The sizes that two_pass_rows() in plan.cpp chooses from.
+#define AVTS_CALL_FOR_COLUMNS(pass, ...) \
+  switch (fft.columns) {                 \
+    case 15:                             \
+      return pass<15, T>(__VA_ARGS__);   \
+    case 16:                             \
+      return pass<16, T>(__VA_ARGS__);   \
+    case 20:                             \
+      return pass<20, T>(__VA_ARGS__);   \
+    case 25:                             \
+      return pass<25, T>(__VA_ARGS__);   \
+    case 30:                             \
+      return pass<30, T>(__VA_ARGS__);   \
+    case 32:                             \
+      return pass<32, T>(__VA_ARGS__);   \
+    case 64:                             \
+      return pass<64, T>(__VA_ARGS__);   \
+  }
+
+// samples -> power[bin], n_bins + 1 vectors; leaves the first pass's result in `work`.
+template <typename T>
+void two_pass_first(const TwoPassFft<T>& fft, const T* samples, Vec<T>* work) {
+  AVTS_CALL_FOR_ROWS(first_pass, fft, samples, work);
+}
+
+template <typename T>
+void two_pass_power(const TwoPassFft<T>& fft, const Vec<T>* work, Vec<T>* power) {
+  AVTS_CALL_FOR_COLUMNS(second_pass, fft, work, power)
+}
+
+template <typename T>
+void two_pass_gain(const TwoPassFft<T>& fft, Vec<T>* work, const Vec<T>* gain) {
+  AVTS_CALL_FOR_COLUMNS(second_pass_gain, fft, work, gain)
+}
+
+// The gradient of sum over bins of gain / 2 x power with respect to the windowed frame, from the
+// first pass's result, which it destroys.
+template <typename T>
+void two_pass_gradient(const TwoPassFft<T>& fft, Vec<T>* work, const Vec<T>* gain, Vec<T>* frame) {
+  two_pass_gain(fft, work, gain);
+  AVTS_CALL_FOR_ROWS(first_pass_adjoint, fft, work, frame);
+}
+
+}  // namespace AVTS_LEVEL
+}  // namespace avts
