@@ -35,7 +35,8 @@ _GROUP_NOTES = {
     "sync": "Every question has a right answer that follows from when things happen.",
     "features": "Labels are used here for the first time, and few of them.",
     "place": "A map says for every place of the picture how likely the sound comes from there; it "
-    "points where it is highest.",
+    "points where it is highest. In a solo scene one object shows events and is heard. In a duet "
+    "both objects show events, at different times, and one is heard, so that a map has to listen.",
     "other": "Protocols of this run that this page has no words for.",
 }
 _SCENES = {
@@ -51,7 +52,7 @@ _HOW_TO_READ = {
     "wrong audio": "the same measurement with the sound of another video. A map that is as right "
     "with the wrong sound does not listen.",
     "no audio": "the map is the activity of the video network alone.",
-    "centre": "the map always points at the middle of the picture.",
+    "centre": "the map always points at the middle of the picture, as a guess would.",
 }
 
 
@@ -163,7 +164,7 @@ def _training(rows: Sequence[Record] | None) -> str:
         return "<p>This run kept no record of its training.</p>"
     names = list(dict.fromkeys(name for row in rows for name in row))
     header = [name.replace("_", " ") for name in names]
-    cells = [[_figure_or_blank(row.get(name)) for name in names] for row in rows]
+    cells = [[_logged(row.get(name)) for name in names] for row in rows]
     table = _table(header, cells, numbers_from=0)
     return f"<details><summary>Training, epoch by epoch</summary>{table}</details>"
 
@@ -213,7 +214,7 @@ def _measure_table(rows: Sequence[Record], leading: dict[str, str]) -> str:
     keys = _measured(rows)
     header = [*leading.values(), *(_MEASURES[key] for key in keys)]
     cells = [
-        [_figure_or_blank(row.get(key)) for key in leading]
+        [_text(row[key]) for key in leading]
         + [_with_interval(row[key]) if row.get(key) else "" for key in keys]
         for row in rows
     ]
@@ -254,10 +255,10 @@ def _terms(terms: Mapping[str, str]) -> str:
 def _result_group(group: str, results: Sequence[Result]) -> str:
     plain = [in_plain_words(result.protocol) for result in results]
     terms = {one.name: one.sentence for one in plain if one.sentence}
-    intro = f"<p>{_GROUP_NOTES[group]}</p>" + _terms(terms)
+    intro = f"<div><p>{_GROUP_NOTES[group]}</p>{_terms(terms)}</div>"
     rates = [result for result in results if result.unit == "rate"]
     plot = _plot(comparison_svg(rates, group), _comparison_text(rates)) if rates else ""
-    return intro + plot + _result_table(results)
+    return f'<div class="side">{intro}{plot}</div>{_result_table(results)}'
 
 
 def _comparison_text(results: Sequence[Result]) -> str:
@@ -353,7 +354,7 @@ def _repeat(report: Record) -> str:
     tables = {
         "Seeds": ("seeds", "what is drawn", "seed"),
         "Time": ("seconds", "stage", "seconds"),
-        "Machine": ("machine", "", ""),
+        "Machine": ("machine", "what", "value"),
         "Versions": ("versions", "package", "version"),
         "Files": ("files", "what", "path"),
     }
@@ -403,10 +404,15 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]], numbers_from: i
     )
 
 
+def _logged(entry: object) -> str:
+    """An entry of the training's record, by significant digits: a rate may be far below 0.001."""
+    if isinstance(entry, float):
+        return f"{entry:.4g}"
+    return "" if entry is None else _text(entry)
+
+
 def _figure_or_blank(figure: float | None) -> str:
-    if figure is None:
-        return ""
-    return f"{figure:.3f}" if isinstance(figure, float) else str(figure)
+    return "" if figure is None else f"{figure:.3f}"
 
 
 def _with_unit(figure: float, unit: str) -> str:

@@ -53,6 +53,12 @@ _KNOWN = {
     "sync": Plain(
         "Sync", "A second of picture and two sounds: which belongs to the picture?", "sync"
     ),
+    "offset within": Plain(
+        "Offset found",
+        "How often is the shift between sound and picture found, to within the tolerance that the "
+        "protocol names?",
+        "sync",
+    ),
     "offset": Plain(
         "Sync offset",
         "By how many seconds is the sound of a recording early (−) or late (+)?",

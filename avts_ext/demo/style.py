@@ -50,7 +50,8 @@ th, td { padding: .45rem .8rem .45rem 0; border-bottom: 1px solid var(--grid); t
 thead th { border-bottom: 2px solid var(--muted); font-size: .85rem; vertical-align: bottom; }
 .number { text-align: right; }
 td.number { white-space: nowrap; }
-td.words { min-width: 8rem; }
+td.words:first-child { min-width: 9.5rem; }
+.scroll .words:first-child { position: sticky; left: 0; background: var(--ground); }
 td code { display: block; overflow-wrap: normal; }
 .scroll:focus-visible { outline: 2px solid var(--series-0); }
 

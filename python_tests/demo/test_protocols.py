@@ -9,7 +9,8 @@ from avts_ext.demo.protocols import in_plain_words
         ("sync-easy/1", "sync", "Sync, other video"),
         ("sync-hard/1", "sync", "Sync, same video"),
         ("sync-super-hard/1", "sync", "Sync, overlapping clips"),
-        ("offset-within-125ms/1", "sync", "Sync offset"),
+        ("offset-within-125ms/1", "sync", "Offset found"),
+        ("offset-median/1", "sync", "Sync offset"),
         ("audio-probe-20/1", "features", "Kind of sound"),
         ("finetune-10/1", "features", "Kind of object"),
         (
