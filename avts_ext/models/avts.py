@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import math
 import os
@@ -20,6 +19,7 @@ from avts_ext._files import write_atomically
 from avts_ext.data.clips import ClipSpec
 from avts_ext.models.audio import AUDIO_TOWERS
 from avts_ext.models.video import VIDEO_TOWERS
+from avts_ext.ops.log_mel_spec import OPTION_NAMES
 from avts_ext.transforms import LogMelSpectrogram
 
 NORMALIZATIONS = ("l2", "half_l2", "batch", "none")
@@ -77,10 +77,9 @@ class AVTSConfig:
                 f"embedding_dim must be a multiple of time_steps = {self.time_steps}, "
                 f"got {self.embedding_dim}"
             )
-        known = inspect.signature(LogMelSpectrogram).parameters
-        if not isinstance(self.log_mel, dict) or set(self.log_mel) - set(known):
+        if not isinstance(self.log_mel, dict) or set(self.log_mel) - set(OPTION_NAMES):
             raise ValueError(
-                f"log_mel must be a dict of arguments among {', '.join(known)}, "
+                f"log_mel must be a dict of arguments among {', '.join(OPTION_NAMES)}, "
                 f"got {self.log_mel!r}"
             )
         if self.log_mel.get("sample_rate", self.clip.sample_rate) != self.clip.sample_rate:
