@@ -1,25 +1,28 @@
 """``avts VERB``: every verb is an ordinary function, and its docstring is its help."""
 
 import importlib
+import inspect
 import sys
 from collections.abc import Callable
 from typing import Any
 
 from jsonargparse import auto_cli
 
-# Verb -> "module:function", imported only when asked for: `avts doctor` must answer where PyAV is
-# broken.
+# Verb -> "module:function", or a dict of functions by the names below the verb. Imported only when
+# asked for: `avts doctor` must answer where torch or PyAV is broken.
 VERBS = {
     "doctor": "avts_ext.cli.doctor:doctor",
     "world": "avts_ext.world:generate",
     "pretrain": "avts_ext.cli.pretrain:pretrain",
+    "evaluate": "avts_ext.cli.evaluate:TASKS",
+    "results": "avts_ext.cli.results:results",
 }
 
 USAGE = f"usage: avts VERB [options]\n\nverbs: {', '.join(VERBS)}\n\navts VERB --help tells more."
 
 
-def load(verb: str) -> Callable[..., Any]:
-    """The function behind a verb."""
+def load(verb: str) -> Any:
+    """The function or functions behind a verb."""
     module, function = VERBS[verb].split(":")
     return getattr(importlib.import_module(module), function)
 
@@ -35,7 +38,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     try:
         usage = f"avts {verb} [arguments]"
-        auto_cli(load(verb), args=rest, prog=f"avts {verb}", usage=usage, allow_abbrev=False)
+        functions = load(verb)
+        rest = _spell_out_flags(functions, rest)
+        auto_cli(functions, args=rest, prog=f"avts {verb}", usage=usage, allow_abbrev=False)
     except (ValueError, OSError, ArithmeticError) as error:
         # These carry messages written for users: bad input, files, a loss that is not finite.
         print(f"avts {verb}: {error}", file=sys.stderr)
@@ -45,6 +50,20 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"\navts {verb}: {str(interrupt) or 'interrupted'}", file=sys.stderr)
         return 130
     return 0
+
+
+def _spell_out_flags(
+    functions: Callable[..., Any] | dict[str, Callable[..., Any]], arguments: list[str]
+) -> list[str]:
+    """``--quick`` alone means ``--quick=true``, which is how jsonargparse wants it."""
+    every = functions.values() if isinstance(functions, dict) else [functions]
+    parameters = [p for function in every for p in inspect.signature(function).parameters.values()]
+    flags = {f"--{parameter.name}" for parameter in parameters if parameter.default is False}
+    following = [*arguments[1:], "--"]
+    return [
+        f"{argument}=true" if argument in flags and after.startswith("--") else argument
+        for argument, after in zip(arguments, following, strict=False)
+    ]
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ class FinetuneConfig:
         test_clips: clips of a test recording, evenly spread.
     """
 
-    steps: int = 100
+    steps: int = 200
     batch_size: int = 20
     tower_lr: float = 1e-3
     classifier_lr: float = 3e-3

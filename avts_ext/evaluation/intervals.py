@@ -37,7 +37,10 @@ def wilson_interval(successes: float, n: int) -> tuple[float, float]:
     centre = rate + z * z / (2 * n)
     half = z * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
     scale = 1 + z * z / n
-    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
+    # Rounding must not push an end past the rate itself, which is an end at 0 and at n.
+    return min(rate, max(0.0, (centre - half) / scale)), max(
+        rate, min(1.0, (centre + half) / scale)
+    )
 
 
 def bootstrap_interval(

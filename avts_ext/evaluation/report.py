@@ -7,14 +7,22 @@ import math
 import os
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 from avts_ext import __version__
 
-__all__ = ["Result", "load_results", "markdown_table", "package_versions", "save_results"]
+__all__ = [
+    "Result",
+    "load_results",
+    "markdown_table",
+    "over_seeds",
+    "package_versions",
+    "save_results",
+]
 
 _PACKAGES = ("torch", "numpy", "scikit-learn", "av")
 
@@ -105,8 +113,51 @@ def save_results(results: Sequence[Result], path: str | os.PathLike[str]) -> Non
 
 
 def load_results(path: str | os.PathLike[str]) -> list[Result]:
-    """Read what :func:`save_results` wrote."""
-    return [Result.from_dict(record) for record in json.loads(Path(path).read_text())]
+    """Read what :func:`save_results` wrote, or the "results" of a report of the demo."""
+    content = json.loads(Path(path).read_text())
+    records = content["results"] if isinstance(content, dict) else content
+    return [Result.from_dict(record) for record in records]
+
+
+def over_seeds(runs: Sequence[Sequence[Result]]) -> list[Result]:
+    """The mean of the same results over runs with different seeds.
+
+    Args:
+        runs: one list of results for each run, of the same protocols in the same order.
+
+    Returns:
+        A record for each protocol: means of value, baseline and controls; ``spread`` is the
+        standard deviation of the value over runs (n - 1 in the denominator), and ``n`` the number
+        of answers in all. An interval is left out: it would speak of test items only.
+
+    Raises:
+        ValueError: no run, runs that differ in their protocols, or two runs of the same seed.
+    """
+    protocols = [[result.protocol for result in run] for run in runs]
+    if not runs or any(names != protocols[0] for names in protocols):
+        raise ValueError(f"runs: got protocols {protocols}, expected the same in every run")
+    return [_mean_result(results) for results in zip(*runs, strict=True)]
+
+
+def _mean_result(results: Sequence[Result]) -> Result:
+    seeds = [seed for result in results for seed in result.seeds]
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"runs: got seeds {seeds} of {results[0].protocol}, expected each once")
+    values = [result.value for result in results]
+    baselines = [result.baseline for result in results if result.baseline is not None]
+    first = results[0]
+    return replace(
+        first,
+        value=fmean(values),
+        n=sum(result.n for result in results),
+        seeds=tuple(seeds),
+        baseline=fmean(baselines) if len(baselines) == len(results) else None,
+        interval=None,
+        spread=stdev(values) if len(values) > 1 else None,
+        controls={
+            name: fmean([result.controls[name] for result in results]) for name in first.controls
+        },
+    )
 
 
 def markdown_table(results: Sequence[Result]) -> str:

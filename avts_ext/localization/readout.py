@@ -26,6 +26,12 @@ from avts_ext.models.avts import AVTS
 __all__ = ["SoundMaps", "average_windows", "blur", "locate", "similarity", "track"]
 
 TRACK_SIGMA_S = 0.45
+# Axes of (F, H, W, ...) and of (N, H, W) alike.
+_MIRRORED_AXES: dict[str, tuple[tuple[int, ...], ...]] = {
+    "none": ((),),
+    "vertical": ((), (1,)),
+    "both": ((), (1,), (2,), (1, 2)),
+}
 
 
 @dataclass(frozen=True)
@@ -52,11 +58,16 @@ def locate(
     waveform: Tensor | None,
     *,
     before: str | None = None,
+    mirror: str = "none",
     track_sigma_s: float = TRACK_SIGMA_S,
     blur_sigma_px: float = 2.0,
     batch_size: int = 32,
 ) -> SoundMaps:
     """Maps of a recording, one per time step of the video tower.
+
+    A feature may have learned to answer at one side of an object, say always below it. Such a
+    bias cancels between the maps of a picture and of its mirror images (`mirror`); it can only
+    build up along an axis that training does not flip.
 
     Args:
         model: a `models.AVTS`.
@@ -65,14 +76,38 @@ def locate(
             None for the control without sound.
         before: name of an earlier layer of the tower with a finer grid, such as "layer1" of
             ``mc3_small``, whose similarity to what the map found sharpens it; None leaves it out.
+        mirror: "none", or average over the mirror images: "vertical" (upside down) or "both" (all
+            four combinations of upside down and left to right).
         track_sigma_s: width of the Gaussian in time.
         blur_sigma_px: width of the Gaussian in the picture.
         batch_size: clips at a time; does not change the result.
 
     Raises:
-        ValueError: too few frames or samples, or a width below 0.
+        ValueError: too few frames or samples, an unknown ``mirror``, or a width below 0.
     """
     _check_recording(model, frames, waveform, track_sigma_s, blur_sigma_px)
+    if mirror not in _MIRRORED_AXES:
+        raise ValueError(f"mirror: got {mirror!r}, expected one of {', '.join(_MIRRORED_AXES)}")
+    seen = [
+        _locate(model, frames.flip(axes), waveform, before, track_sigma_s, batch_size)
+        for axes in _MIRRORED_AXES[mirror]
+    ]
+    images = [
+        _mean_one(found.maps.flip(axes))
+        for found, axes in zip(seen, _MIRRORED_AXES[mirror], strict=True)
+    ]
+    return SoundMaps(blur(torch.stack(images).mean(0), blur_sigma_px), seen[0].times_s)
+
+
+def _locate(
+    model: AVTS,
+    frames: Tensor,
+    waveform: Tensor | None,
+    before: str | None,
+    track_sigma_s: float,
+    batch_size: int,
+) -> SoundMaps:
+    """The maps of the picture as it is, not blurred."""
     clip, grid, size = model.config.clip, cell_grid(model.video), (frames.shape[1], frames.shape[2])
     step = int(grid.stride[0])
     clips = frames.unfold(0, clip.n_frames, step).permute(0, 4, 1, 2, 3)
@@ -96,7 +131,13 @@ def locate(
         alike = track(similarity(pixels, seen, earlier_grid), sigma_steps)
         pixels = pixels * alike.sqrt()
     times_s = torch.arange(len(steps), dtype=torch.float64) * step + grid.first[0]
-    return SoundMaps(blur(pixels, blur_sigma_px), times_s / float(clip.fps))
+    return SoundMaps(pixels, times_s / float(clip.fps))
+
+
+def _mean_one(maps: Tensor) -> Tensor:
+    """Maps of one scale, so that every mirror image has the same say; no map stays none."""
+    mean = maps.mean()
+    return maps / mean if mean > 0 else maps
 
 
 def average_windows(values: Tensor) -> Tensor:

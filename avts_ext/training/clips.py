@@ -55,7 +55,7 @@ def open_clips(config: PretrainConfig, ranks: Ranks) -> Clips:
     data, run = config.data, config.run
     entries, skipped = index_folder(data.root, min_duration_s=config.model.clip.duration_s)
     skipped.check_budget(data.max_broken_files)
-    training, validation = split(entries, data.validation_share)
+    training, validation = split(entries[: data.max_files], data.validation_share)
     if data.validation_share and len(validation) < 2:
         raise ValueError(
             f"data.validation_share must put at least two of {len(entries)} files aside, "

@@ -32,6 +32,7 @@ class DataConfig:
 
     Attributes:
         root: folder that is searched for media files.
+        max_files: use only the first so many usable files, in the order of their paths.
         cache_dir: folder in which decoded media are kept; without one, files are decoded each time.
         workers: processes that read clips; 0 reads them in the training process.
         min_gap_s: least distance, edge to edge, between a clip and its hard negative.
@@ -43,6 +44,7 @@ class DataConfig:
     """
 
     root: str = ""
+    max_files: int | None = None
     cache_dir: str | None = None
     workers: int = 0
     min_gap_s: float = 0.5
@@ -55,6 +57,8 @@ class DataConfig:
         _check_at_least(self, 0, "workers", "min_gap_s", "gain_std_db", "max_broken_files")
         if not 0 <= self.validation_share < 1:
             raise ValueError(f"validation_share must be in [0, 1), got {self.validation_share}")
+        if self.max_files is not None:
+            _check_at_least(self, 1, "max_files")
 
 
 @dataclass(frozen=True)

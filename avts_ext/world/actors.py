@@ -154,9 +154,10 @@ def event_excitement(event_times_s: np.ndarray) -> np.ndarray:
 
 
 def _bounce_px(event_times_s: np.ndarray) -> np.ndarray:
-    # A parabola between two impacts; the impacts are the events.
+    # A parabola between two impacts; the impacts are the events. At most 8 px high: an object that
+    # leaves the place of its own impact cannot be told from one that was never there.
     impacts_s = np.concatenate([[event_times_s[0] - 0.6], event_times_s, [event_times_s[-1] + 0.6]])
     flight = np.clip(np.searchsorted(impacts_s, _MIDDLES_S) - 1, 0, len(impacts_s) - 2)
     gap_s = np.diff(impacts_s)[flight]
     u = np.clip((_MIDDLES_S - impacts_s[flight]) / gap_s, 0, 1)
-    return 6 - np.minimum(18 * gap_s, 14) * 4 * u * (1 - u)
+    return 4 - np.minimum(12 * gap_s, 8) * 4 * u * (1 - u)

@@ -13,7 +13,7 @@ from typing import Literal, get_args
 import numpy as np
 
 # Raise this when any pixel, sample or true value of any video changes.
-WORLD_VERSION = 1
+WORLD_VERSION = 2
 
 DURATION_S = 6.0
 FPS = 16

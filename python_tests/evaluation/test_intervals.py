@@ -38,3 +38,9 @@ def test_wilson_rejects(successes, n):
 def test_bootstrap_rejects_no_value():
     with pytest.raises(ValueError, match="groups"):
         bootstrap_interval([np.zeros(0)])
+
+
+@pytest.mark.parametrize("n", range(1, 60))
+def test_wilson_ends_at_zero_and_one_exactly(n):
+    assert wilson_interval(0, n)[0] == 0
+    assert wilson_interval(n, n)[1] == 1

@@ -1,8 +1,15 @@
 import json
+from dataclasses import replace
 
 import pytest
 
-from avts_ext.evaluation.report import Result, load_results, markdown_table, save_results
+from avts_ext.evaluation.report import (
+    Result,
+    load_results,
+    markdown_table,
+    over_seeds,
+    save_results,
+)
 
 FULL = Result(
     protocol="sync-hard/1",
@@ -50,3 +57,24 @@ def test_rejects(change):
     fields = {"protocol": "p/1", "value": 0.5, "n": 1, "seeds": (0,)}
     with pytest.raises(ValueError, match="got"):
         Result(**{**fields, **change})
+
+
+def test_mean_over_seeds():
+    first = replace(FULL, value=0.9, seeds=(0,), baseline=0.5, controls={"wrong audio": 0.4}, n=10)
+    second = replace(FULL, value=0.7, seeds=(1,), baseline=0.6, controls={"wrong audio": 0.2}, n=10)
+    (mean,) = over_seeds([[first], [second]])
+    assert (mean.value, mean.baseline, mean.controls["wrong audio"]) == pytest.approx(
+        (0.8, 0.55, 0.3)
+    )
+    assert mean.spread == pytest.approx(0.02**0.5)
+    assert (mean.n, mean.seeds, mean.interval, mean.chance) == (20, (0, 1), None, 0.5)
+
+
+@pytest.mark.parametrize(
+    "runs",
+    [[], [[FULL], [BARE]], [[FULL], [FULL, BARE]], [[FULL], [FULL]]],
+    ids=["none", "other", "more", "same seed"],
+)
+def test_mean_over_seeds_refuses_what_does_not_belong_together(runs):
+    with pytest.raises(ValueError, match="runs: got"):
+        over_seeds(runs)

@@ -101,11 +101,39 @@ def test_tracking_fills_silence_from_neighbours():
 
 def test_an_earlier_layer_sharpens_the_map():
     waveform = torch.ones(1600)
-    plain = locate(Fake().paint(), scene(), waveform, blur_sigma_px=0)
-    sharp = locate(Fake().paint(), scene(), waveform, before="0", blur_sigma_px=0)
+    plain = locate(Fake().paint(), scene(), waveform, blur_sigma_px=0).maps[0]
+    sharp = locate(Fake().paint(), scene(), waveform, before="0", blur_sigma_px=0).maps[0]
     # Pixel (4, 3) is black, beside the red square: the coarse map bleeds into it.
-    assert plain.maps[0, 4, 3] > 0 and sharp.maps[0, 4, 3] == 0
-    assert sharp.maps[0, 4, 2] == pytest.approx(plain.maps[0, 4, 2].item(), rel=1e-2)
+    assert plain[4, 3] > 0 and sharp[4, 3] == 0
+    assert sharp[4, 2] / sharp.max() == pytest.approx((plain[4, 2] / plain.max()).item(), rel=1e-2)
+
+
+class Below(Fake):
+    """Sees everything one cell too low."""
+
+    def video_features(self, x):
+        return self.video(x).roll(1, 3)
+
+
+def test_mirror_images_cancel_a_bias_to_one_side():
+    frames = torch.zeros(16, 16, 16, 3, dtype=torch.uint8)
+    frames[:, 7:10, 7:10, 0] = 200  # at the middle, a cell's centre and its own mirror image
+    waveform, model = torch.ones(1600), Below().paint()
+    rows = torch.arange(16.0)
+
+    def centre_of_mass(mirror):
+        maps = locate(model, frames, waveform, mirror=mirror, blur_sigma_px=0).maps[0]
+        return float((maps.sum(1) * rows).sum() / maps.sum())
+
+    unbiased = float(rows.mean())
+    assert centre_of_mass("none") > unbiased + 2
+    assert centre_of_mass("vertical") == pytest.approx(unbiased, abs=1e-4)
+    assert centre_of_mass("both") == pytest.approx(unbiased, abs=1e-4)
+
+
+def test_mirror_images_of_nothing_are_nothing():
+    found = locate(Fake().paint(), scene(), torch.zeros(1600), mirror="both", blur_sigma_px=0)
+    assert found.maps.isfinite().all() and not found.maps.any()
 
 
 def test_nearest_map():
@@ -147,6 +175,8 @@ def test_rejects():
         locate(Fake(), scene()[:3], None)
     with pytest.raises(ValueError, match="waveform"):
         locate(Fake(), scene(), torch.zeros(1599))
+    with pytest.raises(ValueError, match="mirror: got 'left'"):
+        locate(Fake(), scene(), None, mirror="left")
     with pytest.raises(ValueError, match="blur_sigma_px"):
         locate(Fake(), scene(), None, blur_sigma_px=-1)
 

@@ -88,3 +88,10 @@ def test_too_few_validation_files_are_refused(config: PretrainConfig) -> None:
         ValueError, match=r"validation_share must put at least two of 9 .* got 0\.01"
     ):
         pretrain(with_validation(config, 0.01))
+
+
+def test_max_files_takes_the_first(config: PretrainConfig) -> None:
+    everything = open_clips(config, Ranks())
+    few = dataclasses.replace(config, data=dataclasses.replace(config.data, max_files=4))
+    paths = [entry.path for entry in everything.training.dataset.entries]
+    assert [entry.path for entry in open_clips(few, Ranks()).training.dataset.entries] == paths[:4]
