@@ -11,6 +11,7 @@ from jsonargparse import auto_cli
 # Verb -> "module:function", or a dict of functions by the names below the verb. Imported only when
 # asked for: `avts doctor` must answer where torch or PyAV is broken.
 VERBS = {
+    "demo": "avts_ext.demo.run:demo",
     "doctor": "avts_ext.cli.doctor:doctor",
     "world": "avts_ext.world:generate",
     "pretrain": "avts_ext.cli.pretrain:pretrain",
