@@ -72,21 +72,21 @@ _EFFECTS = (
         "The network tells the sound of a moment from that of another moment of the same video.",
         _value("sync-hard/1"),
         full=0.85,
-        quick=0.70,
+        quick=0.75,
     ),
     _Effect(
         "Synchrony, other video",
         "It tells the sound of a moment from that of another video.",
         _value("sync-easy/1"),
         full=0.85,
-        quick=0.70,
+        quick=0.75,
     ),
     _Effect(
         "Offset",
         "It finds by how much a sound is off, within an eighth of a second.",
         _value("offset-within-125ms/1"),
         full=0.78,
-        quick=0.30,
+        quick=0.50,
     ),
     _Effect(
         "Audio features",
@@ -94,7 +94,7 @@ _EFFECTS = (
         "untrained network; the figure is the gain.",
         _gain(f"audio-probe-{LABELS_FOR_PROBE}/1"),
         full=0.10,
-        quick=0.02,
+        quick=0.05,
     ),
     _Effect(
         "Fine-tuning",
@@ -102,7 +102,7 @@ _EFFECTS = (
         "starts from nothing; the figure is the gain.",
         _gain(f"finetune-{LABELS_FOR_FINETUNING}/1"),
         full=0.08,
-        quick=0.02,
+        quick=0.04,
     ),
     _Effect(
         "More videos",
@@ -110,21 +110,21 @@ _EFFECTS = (
         "many epochs; the figure is the rise.",
         _rise,
         full=0.08,
-        quick=0.02,
+        quick=0.04,
     ),
     _Effect(
         "Localization near events",
         "The map points at the sounding object.",
         _value("boxes-solo, source, event frames/1"),
         full=0.85,
-        quick=0.65,
+        quick=0.70,
     ),
     _Effect(
         "Localization at all times",
         "It goes on doing so between events.",
         _value("boxes-solo, source, all frames/1"),
         full=0.78,
-        quick=0.60,
+        quick=0.65,
     ),
     _Effect(
         "Silent mover",
@@ -140,7 +140,7 @@ _EFFECTS = (
         "often than with the sound of another video; the figure is the difference.",
         _over_wrong_audio("boxes-duet, source, event frames/1"),
         full=0.20,
-        quick=0.05,
+        quick=0.10,
     ),
 )
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from avts_ext.evaluation.world_scores import WorldSet
 from avts_ext.localization.overlay import OverlayPainter, save_overlay_video, save_still
@@ -48,14 +49,15 @@ def exhibit(
         "wrong_audio_still": f"gallery/{name}_wrong_audio.png",
     }
     (folder / "gallery").mkdir(parents=True, exist_ok=True)
-    pictures = _pictures(maps, OWN)
     spec = trained.config.clip
+    pictures = _pictures(maps, OWN, maps.waveform, spec.sample_rate)
     save_overlay_video(
         folder / files["video"], pictures, spec.fps, maps.waveform.numpy(), spec.sample_rate
     )
     moment = _event_frame(maps)
     save_still(folder / files["still"], pictures[moment])
-    save_still(folder / files["wrong_audio_still"], _pictures(maps, "wrong audio")[moment])
+    wrong = _pictures(maps, "wrong audio", maps.wrong_waveform, spec.sample_rate)
+    save_still(folder / files["wrong_audio_still"], wrong[moment])
     score = maps.score(OWN)
     heard, silent = CLASSES[maps.truth.label], CLASSES[maps.truth.silent_label]
     return {
@@ -70,12 +72,15 @@ def exhibit(
     }
 
 
-def _pictures(maps: WorldMaps, condition: str) -> list[np.ndarray]:
-    times_s = maps.times_s.numpy()
-    painter = OverlayPainter((maps.frames.shape[1], maps.frames.shape[2]))
+def _pictures(
+    maps: WorldMaps, condition: str, waveform: Tensor, sample_rate: int
+) -> list[np.ndarray]:
+    times_s, size = maps.times_s.numpy(), (maps.frames.shape[1], maps.frames.shape[2])
+    painter = OverlayPainter(size, waveform.numpy(), sample_rate)
     frames = zip(
         maps.frames.numpy(),
         maps.maps[condition].numpy(),
+        times_s,
         boxes_at(maps.truth.source_box, WORLD_FPS, times_s),
         boxes_at(maps.truth.silent_box, WORLD_FPS, times_s),
         strict=True,

@@ -60,8 +60,9 @@ _KNOWN = {
         "sync",
     ),
     "offset": Plain(
-        "Sync offset",
-        "By how many seconds is the sound of a recording early (−) or late (+)?",
+        "Offset found",
+        "How often the shift between sound and picture, which is zero, is found to within an "
+        "eighth of a second.",
         "sync",
     ),
     "probe": Plain(

@@ -50,11 +50,21 @@ _MEASURES = {"on_source": "source", "on_silent": "silent", "iou": "iou"}
 
 @dataclass(frozen=True)
 class WorldMaps:
-    """Frames (F, H, W, 3) of one video, and maps (F, H, W) for each of them by condition."""
+    """What was seen and heard of one video, and what came of it.
+
+    Attributes:
+        truth: of the video.
+        frames: (F, H, W, 3) uint8.
+        waveform: (S,) float32, its sound.
+        wrong_waveform: (S,) float32, the sound of the condition "wrong audio".
+        times_s: (F,) float64 of the frames.
+        maps: (F, H, W) by condition.
+    """
 
     truth: WorldTruth
     frames: Tensor
     waveform: Tensor
+    wrong_waveform: Tensor
     times_s: Tensor
     maps: dict[str, Tensor]
 
@@ -93,7 +103,7 @@ def map_world(trained: AVTS, untrained: AVTS, videos: WorldSet, index: int) -> W
         UNTRAINED: at_frames(untrained, waveform),
         "centre": centre_maps(len(frames), size),
     }
-    return WorldMaps(videos.truth[index], frames, waveform, times_s, maps)
+    return WorldMaps(videos.truth[index], frames, waveform, foreign, times_s, maps)
 
 
 def score_maps(videos: Sequence[WorldMaps]) -> dict[str, list[FrameScores]]:

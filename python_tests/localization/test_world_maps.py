@@ -47,7 +47,7 @@ def planted(videos):
     source = boxes_at(truth.source_box, 16, times_s.numpy())
     silent = boxes_at(truth.silent_box, 16, times_s.numpy())
     maps = dict.fromkeys((*CONTROLS, UNTRAINED), filled(silent)) | {OWN: filled(source)}
-    return WorldMaps(truth, frames, waveform, times_s, maps)
+    return WorldMaps(truth, frames, waveform, waveform, times_s, maps)
 
 
 def test_planted_maps_score_as_they_must(planted):
@@ -91,6 +91,7 @@ def test_each_condition_hears_what_it_says(videos, monkeypatch):
     assert torch.equal(heard[0][1], own) and torch.equal(heard[1][1], other)
     assert heard[2][1] is None and torch.equal(heard[3][1], own)
     assert set(maps.maps) == {OWN, UNTRAINED, *CONTROLS}
+    assert torch.equal(maps.waveform, own) and torch.equal(maps.wrong_waveform, other)
 
 
 def test_wrong_audio_needs_a_second_class(videos):
