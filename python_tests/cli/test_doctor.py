@@ -112,6 +112,6 @@ def test_every_verb_leads_to_a_function():
 
 def test_unknown_verb_is_refused_by_name(capsys):
     assert main(["dance"]) == 2
-    assert "verb is 'dance', expected one of: doctor" in capsys.readouterr().err
+    assert "verb is 'dance', expected one of: demo, doctor" in capsys.readouterr().err
     assert main([]) == 0
     assert "usage" in capsys.readouterr().out
