@@ -10,7 +10,6 @@ from avts_ext.demo.protocols import in_plain_words
         ("sync-hard/1", "sync", "Sync, same video"),
         ("sync-super-hard/1", "sync", "Sync, overlapping clips"),
         ("offset-within-125ms/1", "sync", "Offset found"),
-        ("offset-median/1", "sync", "Sync offset"),
         ("audio-probe-20/1", "features", "Kind of sound"),
         ("finetune-10/1", "features", "Kind of object"),
         (
