@@ -54,8 +54,8 @@ def test_learned_temperature_follows_its_gradient():
 @pytest.mark.parametrize(
     "options",
     [
-        {"objective": "triplet"},
-        {"mining": "semi_hard"},
+        {"objective": "hinge"},
+        {"mining": "medium_hard"},
         {"margin": -1.0},
         {"temperature": 0.0},
         {"negatives": ("soft",)},

@@ -8,50 +8,42 @@ easy        another medium
 hard        same medium, windows at least ``min_gap_s`` apart, edge to edge
 super-hard  same medium, closer than that or overlapping, but the starts differ by
             ``min_offset_s`` or more
-ignored     same medium, closer still: neither in step nor clearly out of step
+ignored     same medium, closer still: neither in step nor clearly out of step;
+            two rows of one group, unless positive; every pair of a silent row
 ==========  =====================================================================
 
 Memory grows with N + M, never with N x M. Results do not depend on the number of threads. There is
-no second derivative. A row with a NaN makes the loss NaN.
+no second derivative. An embedding that is not finite, unless its row is silent, makes the loss and
+all gradients NaN.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from avts_ext._extension import _C
-from avts_ext.ops._library import LIBRARY, TAGS
+from avts_ext.ops import _sync_operators
 from avts_ext.ops.clip_offset import PairKind
-
-Objective = Literal["margin", "infonce"]
-Mining = Literal["hardest", "all"]
-
-_KINDS = {
-    "easy": PairKind.EASY,
-    "hard": PairKind.HARD,
-    "super_hard": PairKind.SUPER_HARD,
-}
-_ALL_NEGATIVES = ("easy", "hard", "super_hard")
-
-_BATCH = (
-    "Tensor video, Tensor audio, Tensor video_ids, Tensor audio_ids, Tensor video_start_s, "
-    "Tensor audio_start_s, float hard_from_s, float super_hard_from_s, int negatives"
+from avts_ext.ops.sync_options import (
+    MININGS,
+    OBJECTIVES,
+    SyncLossOptions,
+    check_positive,
 )
 
 
 class MinedNegatives(NamedTuple):
-    """The nearest admissible negative of each row; index and kind are -1 where there is none.
+    """Negatives of each row, the hardest first; index and kind are -1 where there is none.
 
     Attributes:
-        video_negative: (N,) int64, row of ``audio`` mined for each row of ``video``.
-        video_kind: (N,) int8, its :class:`~avts_ext.ops.clip_offset.PairKind`.
-        audio_negative: (M,) int64, row of ``video`` mined for each row of ``audio``.
-        audio_kind: (M,) int8, its kind.
+        video_negative: (N, k) int64, rows of ``audio`` mined for each row of ``video``.
+        video_kind: (N, k) int8, their :class:`~avts_ext.ops.clip_offset.PairKind`.
+        audio_negative: (M, k) int64, rows of ``video`` mined for each row of ``audio``.
+        audio_kind: (M, k) int8, their kinds.
     """
 
     video_negative: Tensor
@@ -60,58 +52,86 @@ class MinedNegatives(NamedTuple):
     audio_kind: Tensor
 
 
-class _Batch(NamedTuple):
-    """Checked arguments, in the order of the operators' schemas."""
+@dataclass(frozen=True)
+class SyncDiagnostics:
+    """What a loss was made of, for a training monitor.
 
-    video: Tensor
-    audio: Tensor
-    video_ids: Tensor
-    audio_ids: Tensor
-    video_start_s: Tensor
-    audio_start_s: Tensor
-    hard_from_s: float
-    super_hard_from_s: float
-    negatives: int
+    Attributes:
+        loss: its value.
+        chance: its least value while all distances (or logits) are equal, that is while nothing has
+            been learned: margin^2 / 4 for the margin loss with a squared hinge. For InfoNCE with
+            rows of different numbers of pairs, an upper bound.
+        pairs: number of pairs by kind that are terms ("positive", "easy", "hard", "super_hard").
+        mean_distance: their mean Euclidean distance by kind; NaN where there are none.
+        active_share: share of the negatives' terms above zero; 1 for InfoNCE and sigmoid.
+        rows_without_negative: anchors for which mining found none; their terms are zero.
+    """
+
+    loss: float
+    chance: float
+    pairs: dict[str, int]
+    mean_distance: dict[str, float]
+    active_share: float
+    rows_without_negative: int
+
+    @property
+    def collapse(self) -> float:
+        """Mean distance of positives over that of negatives: 1 when nothing tells them apart.
+
+        Together with a loss at ``chance`` this is the signature of embeddings that have collapsed.
+        """
+        kinds = [kind for kind in self.pairs if kind != "positive" and self.pairs[kind]]
+        total = sum(self.pairs[kind] * self.mean_distance[kind] for kind in kinds)
+        count = sum(self.pairs[kind] for kind in kinds)
+        if not total:
+            return 1.0 if count else math.nan
+        return self.mean_distance["positive"] * count / total
 
 
 def sync_contrastive_loss(
     video: Tensor,
     audio: Tensor,
-    *,
     video_ids: Tensor | None = None,
     audio_ids: Tensor | None = None,
     video_start_s: Tensor | None = None,
     audio_start_s: Tensor | None = None,
-    clip_s: float = 1.0,
-    min_gap_s: float = 0.5,
-    min_offset_s: float = 0.25,
-    objective: Objective = "margin",
-    mining: Mining = "hardest",
-    negatives: Sequence[str] = _ALL_NEGATIVES,
-    margin: float = 0.99,
-    temperature: float | Tensor = 0.07,
+    *,
+    video_groups: Tensor | None = None,
+    audio_groups: Tensor | None = None,
+    audio_silent: Tensor | None = None,
+    **options: Any,
 ) -> Tensor:
     """Contrastive loss over all video-audio pairs of a batch.
 
-    ``objective="margin"`` is the loss of Korbar et al. (2018) on the Euclidean distance d::
+    d is the Euclidean distance of a pair, h(x) = max(x, 0)^2 or max(x, 0), w the weight of a
+    negative's kind. A mean over nothing is zero.
 
-        1/2 mean over positives of d^2  +  1/2 mean over negatives of max(margin - d, 0)^2
+    ``objective="margin"`` is the loss of Korbar et al. (2018)::
 
-    With ``mining="all"`` the negatives are all admissible pairs. With ``"hardest"`` they are N + M
-    terms: the nearest admissible negative of each video row and of each audio row (the lowest index
-    among equals). A row without one contributes a zero, which counts in the mean. On N aligned
-    rows this is the paper's mean over as many negatives as positives; with every d = margin / 2
-    it is margin^2 / 4 (0.245 for 0.99), the value at which nothing has been learned. A mean over
-    nothing is zero. At d = 0 a negative's gradient, which does not exist, is zero.
+        1/2 mean over positives of d^2  +  1/2 mean over negatives of w h(margin - d)
+
+    With ``mining="all"`` the negatives are all admissible pairs. Else they are k terms for each
+    video row and for each audio row; where a row has fewer, the missing ones are zeros that count
+    in the mean. On N aligned rows with the hardest negatives this is the paper's mean over as many
+    negatives as positives; with every d = margin / 2 it is margin^2 / 4 (0.245 for 0.99), the value
+    at which nothing has been learned. At d = 0 a negative's gradient, which does not exist,
+    is zero.
+
+    ``objective="triplet"`` is the mean over the same terms, where d+ is the distance of the anchor
+    row to its farthest positive, and a row without one has terms of zero, of::
+
+        w h(margin + d+ - d)
 
     ``objective="infonce"`` uses the logits s = <video row, audio row> / temperature::
 
-        1/2 mean over video rows of [log sum exp(s of positives and negatives)
+        1/2 mean over video rows of [log sum w exp(s) over positives (w = 1) and negatives
                                      - mean of (s of positives)]  +  1/2 the same over audio rows
 
-    where each mean is over the rows that have a positive. All admissible negatives take part:
-    ``mining`` and ``margin`` are for the other objective. Normalise the embeddings before if logits
-    are to be cosines.
+    where each mean is over the rows that have a positive.
+
+    ``objective="sigmoid"`` (Zhai et al., "Sigmoid loss for language image pre-training", 2023),
+    with z = s + bias, is the sum over positives of log(1 + exp(-z)) plus the sum over negatives of
+    w log(1 + exp(z)), divided by (N + M) / 2.
 
     Args:
         video: (N, D) embeddings; float32, float64, or float16 and bfloat16 (computed in float32).
@@ -120,14 +140,11 @@ def sync_contrastive_loss(
         audio_ids: (M,) int64, likewise.
         video_start_s: (N,) window starts in seconds; None: zero, so that rows of one medium match.
         audio_start_s: (M,) likewise.
-        clip_s: length of the windows in seconds.
-        min_gap_s: least gap between the windows of a hard negative, in seconds.
-        min_offset_s: least distance of the starts of a super-hard negative, in seconds.
-        objective: "margin" or "infonce".
-        mining: "hardest" or "all" negatives of the margin objective.
-        negatives: admissible kinds, of "easy", "hard", "super_hard". Others are ignored.
-        margin: distance beyond which a negative costs nothing.
-        temperature: of InfoNCE; a 0-dimensional tensor receives a gradient.
+        video_groups: (N,) int64; rows with one group, unless it is negative, are no negatives of
+            each other. Given with ``audio_groups`` or not at all.
+        audio_groups: (M,) int64, likewise.
+        audio_silent: (M,) bool, rows that take part in nothing and are not counted as rows.
+        options: those of :class:`~avts_ext.ops.sync_options.SyncLossOptions`.
 
     Returns:
         The loss, 0-dimensional; float64 for float64 input, otherwise float32.
@@ -135,45 +152,57 @@ def sync_contrastive_loss(
     Raises:
         ValueError: an argument has a wrong shape, dtype or value.
     """
-    batch = _checked_batch(
-        video,
-        audio,
-        (video_ids, audio_ids),
-        (video_start_s, audio_start_s),
-        (clip_s, min_gap_s, min_offset_s),
-        negatives,
+    windows = (video_ids, audio_ids, video_start_s, audio_start_s)
+    flags = (video_groups, audio_groups, audio_silent)
+    batch = _make_batch(video, audio, windows, flags, SyncLossOptions(**options))
+    return torch.ops.avts.sync_loss(*batch)[0]
+
+
+def sync_loss_with_diagnostics(
+    video: Tensor, audio: Tensor, *windows: Tensor | None, **arguments: Any
+) -> tuple[Tensor, SyncDiagnostics]:
+    """:func:`sync_contrastive_loss`, whose arguments and errors it has, with what it is made of.
+
+    Mined losses cost the same; for the others distances take one more product.
+    """
+    batch, options = _split(video, audio, windows, arguments)
+    outputs = _sync_operators.Outputs(
+        *torch.ops.avts.sync_loss(*batch._replace(want_statistics=True))
     )
-    check_options(objective, mining, margin)
-    if objective == "margin":
-        return torch.ops.avts.sync_margin(*batch, margin, mining == "hardest")[0]
-    return torch.ops.avts.sync_infonce(*batch, _temperature_tensor(temperature, video))[0]
+    return outputs.loss, _diagnostics(batch, outputs, options)
+
+
+def mine_negatives(
+    video: Tensor, audio: Tensor, *windows: Tensor | None, **arguments: Any
+) -> MinedNegatives:
+    """The negatives that :func:`sync_contrastive_loss` mines with the same arguments.
+
+    Rank is by Euclidean distance, summed in double from differences; among equals the lowest row
+    comes first. Where distances differ by less than D x 2^-52 of themselves, the instruction set
+    may decide. A NaN is nearest of all.
+
+    Raises:
+        ValueError: also if the options mine nothing.
+    """
+    batch, options = _split(video, audio, windows, arguments)
+    if not options.mines:
+        raise ValueError(f"mining is {options.mining_name!r}, expected a rule that mines")
+    with torch.no_grad():
+        outputs = torch.ops.avts.sync_loss(*batch._replace(want_gradient=False))
+    of_video, of_audio = outputs[5], outputs[6]
+    video_rows = torch.arange(len(video), device=video.device)[:, None].expand_as(of_video)
+    audio_rows = torch.arange(len(audio), device=video.device)[:, None].expand_as(of_audio)
+    kind_of_video = _mined_kinds(batch, video_rows, of_video)
+    kind_of_audio = _mined_kinds(batch, of_audio, audio_rows)
+    return MinedNegatives(of_video, kind_of_video, of_audio, kind_of_audio)
 
 
 def mine_hardest_negatives(
-    video: Tensor,
-    audio: Tensor,
-    *,
-    video_ids: Tensor | None = None,
-    audio_ids: Tensor | None = None,
-    video_start_s: Tensor | None = None,
-    audio_start_s: Tensor | None = None,
-    clip_s: float = 1.0,
-    min_gap_s: float = 0.5,
-    min_offset_s: float = 0.25,
-    negatives: Sequence[str] = _ALL_NEGATIVES,
+    video: Tensor, audio: Tensor, *windows: Tensor | None, **arguments: Any
 ) -> MinedNegatives:
-    """The negatives that ``sync_contrastive_loss(mining="hardest")`` uses, for inspection.
-
-    Arguments and errors are those of :func:`sync_contrastive_loss`.
-    """
-    times_s = (clip_s, min_gap_s, min_offset_s)
-    starts_s = (video_start_s, audio_start_s)
-    batch = _checked_batch(video, audio, (video_ids, audio_ids), starts_s, times_s, negatives)
-    with torch.no_grad():
-        _, of_video, of_audio, _ = torch.ops.avts.sync_margin(*batch, 1.0, True)
-    kind_of_video = _mined_kinds(batch, torch.arange(len(video), device=video.device), of_video)
-    kind_of_audio = _mined_kinds(batch, of_audio, torch.arange(len(audio), device=video.device))
-    return MinedNegatives(of_video, kind_of_video, of_audio, kind_of_audio)
+    """The hardest negative of each row: :func:`mine_negatives` with (N,) and (M,) results."""
+    mined = mine_negatives(video, audio, *windows, mining="hardest", k=1, **arguments)
+    return MinedNegatives(*(x[:, 0] for x in mined))
 
 
 def sync_pair_loss(
@@ -199,7 +228,7 @@ def sync_pair_loss(
         ValueError: an argument has a wrong shape, dtype or value, or a pair names no row.
     """
     _check_embeddings(video, audio)
-    check_margin(margin)
+    check_positive("margin", margin)
     if pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.dtype != torch.int64:
         raise ValueError(
             f"pairs is {pairs.dtype} of shape {tuple(pairs.shape)}, expected int64 of (P, 2)"
@@ -210,42 +239,61 @@ def sync_pair_loss(
     return torch.ops.avts.sync_pair(video, audio, pairs, labels.double(), margin)
 
 
-def check_options(objective: str, mining: str, margin: float) -> None:
-    """Raise ValueError for options of :func:`sync_contrastive_loss` that do not fit together."""
-    if objective not in ("margin", "infonce"):
-        raise ValueError(f"objective is {objective!r}, expected 'margin' or 'infonce'")
-    if mining not in ("hardest", "all"):
-        raise ValueError(f"mining is {mining!r}, expected 'hardest' or 'all'")
-    check_margin(margin)
+# --- Arguments to operator ----------------------------------------------------------------------
+
+_WINDOWS = ("video_ids", "audio_ids", "video_start_s", "audio_start_s")
+_FLAGS = ("video_groups", "audio_groups", "audio_silent")
 
 
-def check_margin(margin: float) -> None:
-    """Raise ValueError unless the margin is a positive number."""
-    if not 0 < margin < math.inf:
-        raise ValueError(f"margin is {margin}, expected a positive number")
+def _split(
+    video: Tensor, audio: Tensor, positional: tuple[Tensor | None, ...], arguments: dict[str, Any]
+) -> tuple[_sync_operators.Batch, SyncLossOptions]:
+    """The batch and the options from the arguments of :func:`sync_contrastive_loss`."""
+    given = dict(zip(_WINDOWS, positional, strict=False))
+    tensors = {name: arguments.pop(name, given.get(name)) for name in (*_WINDOWS, *_FLAGS)}
+    options = SyncLossOptions(**arguments)
+    windows, flags = ([tensors[name] for name in names] for names in (_WINDOWS, _FLAGS))
+    return _make_batch(video, audio, tuple(windows), tuple(flags), options), options
 
 
-def check_temperature(temperature: float) -> None:
-    """Raise ValueError unless the temperature is a positive number."""
-    if not 0 < temperature < math.inf:
-        raise ValueError(f"temperature is {temperature}, expected a positive number")
-
-
-def kind_bits(negatives: Sequence[str]) -> int:
-    """One bit per admissible kind of negative; raises ValueError for an unknown or missing kind."""
-    if isinstance(negatives, str) or not negatives or not set(negatives) <= set(_KINDS):
-        raise ValueError(f"negatives is {negatives!r}, expected some of {sorted(_KINDS)}")
-    return sum(1 << _KINDS[kind] for kind in set(negatives))
-
-
-def check_times(clip_s: float, min_gap_s: float, min_offset_s: float) -> None:
-    """Raise ValueError unless the times describe the kinds of pairs."""
-    if not 0 < clip_s < math.inf:
-        raise ValueError(f"clip_s is {clip_s}, expected a positive number of seconds")
-    if not 0 <= min_gap_s < math.inf:
-        raise ValueError(f"min_gap_s is {min_gap_s}, expected 0 or more seconds")
-    if not 0 < min_offset_s < math.inf:
-        raise ValueError(f"min_offset_s is {min_offset_s}, expected a positive number of seconds")
+def _make_batch(
+    video: Tensor,
+    audio: Tensor,
+    windows: tuple[Tensor | None, ...],
+    flags: tuple[Tensor | None, ...],
+    options: SyncLossOptions,
+) -> _sync_operators.Batch:
+    _check_embeddings(video, audio)
+    video_anchors, audio_anchors = options.anchors != "audio", options.anchors != "video"
+    if options.mines:
+        _check_k(options.k, (video_anchors, len(audio)), (audio_anchors, len(video)))
+    temperature = _scalar_tensor(options.temperature, video)
+    bias = _scalar_tensor(options.bias, video)
+    learned = (video, audio, temperature, bias)
+    return _sync_operators.Batch(
+        _prepared(video, options.embeddings),
+        _prepared(audio, options.embeddings),
+        _checked_ids("video_ids", windows[0], video),
+        _checked_ids("audio_ids", windows[1], audio),
+        _checked_starts("video_start_s", windows[2], video),
+        _checked_starts("audio_start_s", windows[3], audio),
+        *_checked_flags(flags, video, audio),
+        temperature,
+        bias,
+        options.clip_s + options.min_gap_s,
+        options.min_offset_s,
+        options.kind_weights,
+        OBJECTIVES.index(options.objective),
+        MININGS.index(options.mining_name),
+        options.k if options.mines else 0,
+        video_anchors,
+        audio_anchors,
+        options.hinge == "squared",
+        float(options.margin),
+        options.seed,
+        want_gradient=torch.is_grad_enabled() and any(x.requires_grad for x in learned),
+        want_statistics=False,
+    )
 
 
 def _check_embeddings(video: Tensor, audio: Tensor) -> None:
@@ -262,32 +310,22 @@ def _check_embeddings(video: Tensor, audio: Tensor) -> None:
         raise ValueError(f"audio is {audio.dtype}, expected the dtype of video, {video.dtype}")
 
 
-def _checked_batch(
-    video: Tensor,
-    audio: Tensor,
-    ids: tuple[Tensor | None, Tensor | None],
-    starts_s: tuple[Tensor | None, Tensor | None],
-    times_s: tuple[float, float, float],
-    negatives: Sequence[str],
-) -> _Batch:
-    _check_embeddings(video, audio)
-    check_times(*times_s)
-    clip_s, min_gap_s, min_offset_s = times_s
-    return _Batch(
-        _widened(video),
-        _widened(audio),
-        _checked_ids("video_ids", ids[0], video),
-        _checked_ids("audio_ids", ids[1], audio),
-        _checked_starts("video_start_s", starts_s[0], video),
-        _checked_starts("audio_start_s", starts_s[1], audio),
-        clip_s + min_gap_s,
-        min_offset_s,
-        kind_bits(negatives),
-    )
+def _check_k(k: int, *sides: tuple[bool, int]) -> None:
+    for anchors, others in sides:
+        if anchors and k > max(1, others):
+            raise ValueError(f"k is {k}, expected at most the {others} rows of the other side")
 
 
 def _widened(rows: Tensor) -> Tensor:
     return rows.float() if rows.dtype in (torch.float16, torch.bfloat16) else rows
+
+
+def _prepared(rows: Tensor, embeddings: str) -> Tensor:
+    rows = _widened(rows)
+    if embeddings == "raw":
+        return rows
+    unit = torch.nn.functional.normalize(rows)
+    return unit if embeddings == "l2" else 0.5 * unit
 
 
 def _checked_ids(name: str, ids: Tensor | None, rows: Tensor) -> Tensor:
@@ -308,16 +346,34 @@ def _checked_starts(name: str, starts_s: Tensor | None, rows: Tensor) -> Tensor:
     return starts_s.double()
 
 
-def _temperature_tensor(temperature: float | Tensor, like: Tensor) -> Tensor:
-    if isinstance(temperature, Tensor):
-        if temperature.ndim != 0:
-            raise ValueError(f"temperature is of shape {tuple(temperature.shape)}, expected ()")
-        return temperature.double()
-    check_temperature(temperature)
-    return torch.tensor(temperature, dtype=torch.float64, device=like.device)
+def _checked_flags(
+    flags: tuple[Tensor | None, ...], video: Tensor, audio: Tensor
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    video_groups, audio_groups, audio_silent = flags
+    if (video_groups is None) != (audio_groups is None):
+        missing = "video_groups" if video_groups is None else "audio_groups"
+        raise ValueError(f"{missing} is None, expected groups of both sides or of neither")
+    if video_groups is not None and audio_groups is not None:
+        _checked_ids("video_groups", video_groups, video)
+        _checked_ids("audio_groups", audio_groups, audio)
+    if audio_silent is not None and (
+        audio_silent.shape != audio.shape[:1] or audio_silent.dtype != torch.bool
+    ):
+        found = f"{audio_silent.dtype} of shape {tuple(audio_silent.shape)}"
+        raise ValueError(f"audio_silent is {found}, expected bool of ({len(audio)},)")
+    return video_groups, audio_groups, audio_silent
 
 
-def _mined_kinds(batch: _Batch, video_rows: Tensor, audio_rows: Tensor) -> Tensor:
+def _scalar_tensor(value: float | Tensor, like: Tensor) -> Tensor:
+    if isinstance(value, Tensor):
+        return value.double()
+    return torch.tensor(value, dtype=torch.float64, device=like.device)
+
+
+# --- What comes back ----------------------------------------------------------------------------
+
+
+def _mined_kinds(batch: _sync_operators.Batch, video_rows: Tensor, audio_rows: Tensor) -> Tensor:
     """Kinds of pairs of which one side was mined, where a mined row of -1 has kind -1."""
     exists = (video_rows >= 0) & (audio_rows >= 0)
     if not len(batch.video) or not len(batch.audio):
@@ -329,215 +385,59 @@ def _mined_kinds(batch: _Batch, video_rows: Tensor, audio_rows: Tensor) -> Tenso
     return torch.where(exists, kind, -1).to(torch.int8)
 
 
-# --- Operators ------------------------------------------------------------------------------------
-
-LIBRARY.define(
-    f"sync_margin({_BATCH}, float margin, bool hardest) "
-    "-> (Tensor loss, Tensor video_negative, Tensor audio_negative, Tensor weights)",
-    tags=TAGS,
-)
-LIBRARY.define(
-    f"sync_margin_backward(Tensor grad_loss, {_BATCH}, float margin, bool hardest, "
-    "Tensor video_negative, Tensor audio_negative, Tensor weights) -> (Tensor, Tensor)",
-    tags=TAGS,
-)
-LIBRARY.define(
-    f"sync_infonce({_BATCH}, Tensor temperature) -> (Tensor loss, Tensor video_lse, "
-    "Tensor video_positives, Tensor audio_lse, Tensor audio_positives)",
-    tags=TAGS,
-)
-LIBRARY.define(
-    f"sync_infonce_backward(Tensor grad_loss, {_BATCH}, Tensor temperature, Tensor video_lse, "
-    "Tensor video_positives, Tensor audio_lse, Tensor audio_positives) -> (Tensor, Tensor, Tensor)",
-    tags=TAGS,
-)
-LIBRARY.define(
-    "sync_pair(Tensor video, Tensor audio, Tensor pairs, Tensor labels, float margin) -> Tensor",
-    tags=TAGS,
-)
-LIBRARY.define(
-    "sync_pair_backward(Tensor grad_loss, Tensor video, Tensor audio, Tensor pairs, Tensor labels, "
-    "float margin) -> (Tensor, Tensor)",
-    tags=TAGS,
-)
-
-_N_BATCH = len(_Batch._fields)
+_KIND_NAMES = ("positive", "easy", "hard", "super_hard")
 
 
-def _views(batch: _Batch) -> tuple[tuple, tuple, tuple]:
-    """What the kernels take: each side as (rows, ids, starts), and the rule."""
-    video, audio, video_ids, audio_ids, video_start_s, audio_start_s = (
-        x.detach().contiguous() for x in batch[:6]
-    )
-    rule = batch.hard_from_s, batch.super_hard_from_s, batch.negatives
-    return (video, video_ids, video_start_s), (audio, audio_ids, audio_start_s), rule
-
-
-def _empty_rows(rows: Tensor) -> Tensor:
-    return torch.empty(rows.shape, dtype=rows.dtype, device=rows.device)
-
-
-def _margin_outputs(batch: _Batch) -> tuple[Tensor, Tensor]:
-    return (
-        torch.empty(len(batch.video), dtype=torch.int64, device=batch.video.device),
-        torch.empty(len(batch.audio), dtype=torch.int64, device=batch.video.device),
+def _diagnostics(
+    batch: _sync_operators.Batch, outputs: _sync_operators.Outputs, options: SyncLossOptions
+) -> SyncDiagnostics:
+    numbers = outputs.statistics.tolist()
+    counts, sums = numbers[:4], numbers[4:8]
+    terms, active, weights, rows, rows_without_negative = numbers[8:]
+    means = [
+        total / count if count else math.nan for total, count in zip(sums, counts, strict=True)
+    ]
+    if options.by_distance:
+        active_share = active / terms if terms else 0.0
+        chance = _chance_of_distances(options, weights / terms if terms else 0.0)
+    else:
+        active_share = 1.0 if terms else 0.0
+        videos = len(batch.video)
+        chance = _chance_of_products(options, counts[0], weights, (videos, rows - videos))
+    return SyncDiagnostics(
+        outputs.loss.item(),
+        chance,
+        dict(zip(_KIND_NAMES, map(int, counts), strict=True)),
+        dict(zip(_KIND_NAMES, means, strict=True)),
+        active_share,
+        int(rows_without_negative),
     )
 
 
-def _margin_cpu(*args):  # type: ignore[no-untyped-def]
-    batch, (margin, hardest) = _Batch(*args[:_N_BATCH]), args[_N_BATCH:]
-    mined = _margin_outputs(batch)
-    threads = torch.get_num_threads()
-    loss, *weights = _C.sync_margin_forward(*_views(batch), margin, hardest, threads, *mined)
-    loss = torch.tensor(loss, dtype=batch.video.dtype)
-    return loss, *mined, torch.tensor(weights, dtype=torch.float64)
+def _chance_of_distances(options: SyncLossOptions, weight: float) -> float:
+    """Least loss over one common distance, for a mean weight of the negatives' terms."""
+    squared, margin = options.hinge == "squared", options.margin
+    if options.objective == "triplet":
+        return weight * (margin**2 if squared else margin)
+    if squared:
+        return weight * margin**2 / (1 + weight) / 2
+    d = min(weight / 2, margin)
+    return (d**2 + weight * (margin - d)) / 2
 
 
-def _margin_fake(*args):  # type: ignore[no-untyped-def]
-    batch = _Batch(*args[:_N_BATCH])
-    weights = batch.video.new_empty(2, dtype=torch.float64)
-    return batch.video.new_empty(()), *_margin_outputs(batch), weights
-
-
-def _margin_backward_cpu(grad_loss, *args):  # type: ignore[no-untyped-def]
-    batch = _Batch(*args[:_N_BATCH])
-    margin, hardest, video_negative, audio_negative, weights = args[_N_BATCH:]
-    gradients = _empty_rows(batch.video), _empty_rows(batch.audio)
-    _C.sync_margin_backward(
-        *_views(batch),
-        margin,
-        hardest,
-        *(weights * grad_loss.double()).tolist(),
-        torch.get_num_threads(),
-        video_negative.contiguous(),
-        audio_negative.contiguous(),
-        *gradients,
-    )
-    return gradients
-
-
-def _gradients_fake(_, video, audio, *__):  # type: ignore[no-untyped-def]
-    return _empty_rows(video), _empty_rows(audio)
-
-
-def _infonce_outputs(batch: _Batch) -> tuple[Tensor, ...]:
-    return tuple(
-        torch.empty(len(rows), dtype=dtype, device=rows.device)
-        for rows in (batch.video, batch.audio)
-        for dtype in (torch.float64, torch.int64)
-    )
-
-
-def _infonce_cpu(*args):  # type: ignore[no-untyped-def]
-    batch, temperature = _Batch(*args[:_N_BATCH]), args[_N_BATCH]
-    state = _infonce_outputs(batch)
-    threads = torch.get_num_threads()
-    loss = _C.sync_infonce_forward(*_views(batch), temperature.item(), threads, *state)
-    return torch.tensor(loss, dtype=batch.video.dtype), *state
-
-
-def _infonce_fake(*args):  # type: ignore[no-untyped-def]
-    batch = _Batch(*args[:_N_BATCH])
-    return batch.video.new_empty(()), *_infonce_outputs(batch)
-
-
-def _infonce_backward_cpu(grad_loss, *args):  # type: ignore[no-untyped-def]
-    batch, temperature, state = _Batch(*args[:_N_BATCH]), args[_N_BATCH], args[_N_BATCH + 1 :]
-    gradients = _empty_rows(batch.video), _empty_rows(batch.audio)
-    by_temperature = _C.sync_infonce_backward(
-        *_views(batch),
-        temperature.item(),
-        grad_loss.item(),
-        torch.get_num_threads(),
-        *(x.contiguous() for x in state),
-        *gradients,
-    )
-    return *gradients, torch.tensor(by_temperature, dtype=torch.float64)
-
-
-def _infonce_backward_fake(_, video, audio, *__):  # type: ignore[no-untyped-def]
-    by_temperature = video.new_empty((), dtype=torch.float64)
-    return _empty_rows(video), _empty_rows(audio), by_temperature
-
-
-def _pair_cpu(video, audio, pairs, labels, margin):  # type: ignore[no-untyped-def]
-    tensors = (x.detach().contiguous() for x in (video, audio, pairs, labels))
-    loss = _C.sync_pair_forward(*tensors, margin, torch.get_num_threads())
-    return torch.tensor(loss, dtype=video.dtype)
-
-
-def _pair_fake(video, audio, pairs, labels, margin):  # type: ignore[no-untyped-def]
-    return video.new_empty(())
-
-
-def _pair_backward_cpu(grad_loss, video, audio, pairs, labels, margin):  # type: ignore[no-untyped-def]
-    tensors = (x.detach().contiguous() for x in (video, audio, pairs, labels))
-    gradients = video.new_zeros(video.shape), audio.new_zeros(audio.shape)
-    _C.sync_pair_backward(*tensors, margin, grad_loss.item(), *gradients)
-    return gradients
-
-
-for _name, _cpu, _fake in (
-    ("sync_margin", _margin_cpu, _margin_fake),
-    ("sync_margin_backward", _margin_backward_cpu, _gradients_fake),
-    ("sync_infonce", _infonce_cpu, _infonce_fake),
-    ("sync_infonce_backward", _infonce_backward_cpu, _infonce_backward_fake),
-    ("sync_pair", _pair_cpu, _pair_fake),
-    ("sync_pair_backward", _pair_backward_cpu, _gradients_fake),
-):
-    LIBRARY.impl(_name, _cpu, "CPU")
-    torch.library.register_fake(f"avts::{_name}", _fake, lib=LIBRARY)
-
-
-def _save_margin(ctx, inputs, output):  # type: ignore[no-untyped-def]
-    ctx.save_for_backward(*inputs[:6], *output[1:])
-    ctx.options = inputs[6:]
-    ctx.mark_non_differentiable(*output[1:])
-    ctx.set_materialize_grads(False)
-
-
-def _margin_backward(ctx, grad_loss, *_):  # type: ignore[no-untyped-def]
-    none = (None,) * 9
-    if grad_loss is None:
-        return None, None, *none
-    tensors = ctx.saved_tensors
-    gradients = torch.ops.avts.sync_margin_backward(
-        grad_loss, *tensors[:6], *ctx.options, *tensors[6:]
-    )
-    return *gradients, *none
-
-
-def _save_infonce(ctx, inputs, output):  # type: ignore[no-untyped-def]
-    ctx.save_for_backward(*inputs[:6], inputs[9], *output[1:])
-    ctx.options = inputs[6:9]
-    ctx.mark_non_differentiable(*output[1:])
-    ctx.set_materialize_grads(False)
-
-
-def _infonce_backward(ctx, grad_loss, *_):  # type: ignore[no-untyped-def]
-    none = (None,) * 7
-    if grad_loss is None:
-        return None, None, *none, None
-    tensors = ctx.saved_tensors
-    video, audio, temperature = torch.ops.avts.sync_infonce_backward(
-        grad_loss, *tensors[:6], *ctx.options, *tensors[6:]
-    )
-    return video, audio, *none, temperature
-
-
-def _save_pair(ctx, inputs, output):  # type: ignore[no-untyped-def]
-    ctx.save_for_backward(*inputs[:4])
-    ctx.margin = inputs[4]
-
-
-def _pair_backward(ctx, grad_loss):  # type: ignore[no-untyped-def]
-    gradients = torch.ops.avts.sync_pair_backward(grad_loss, *ctx.saved_tensors, ctx.margin)
-    return *gradients, None, None, None
-
-
-for _name, _backward, _save in (
-    ("sync_margin", _margin_backward, _save_margin),
-    ("sync_infonce", _infonce_backward, _save_infonce),
-    ("sync_pair", _pair_backward, _save_pair),
-):
-    torch.library.register_autograd(f"avts::{_name}", _backward, setup_context=_save, lib=LIBRARY)
+def _chance_of_products(
+    options: SyncLossOptions, positives: float, weights: float, rows: tuple[float, float]
+) -> float:
+    """Least loss over one common logit."""
+    total = positives + weights
+    if not positives or not total:
+        return 0.0
+    if options.objective == "infonce":
+        used = [
+            n
+            for n, side in zip(rows, ("video", "audio"), strict=True)
+            if options.anchors in ("both", side)
+        ]
+        return sum(math.log(total / n) for n in used) / len(used)
+    negative = weights * math.log(total / weights) if weights else 0.0
+    return (positives * math.log(total / positives) + negative) / (sum(rows) / 2)

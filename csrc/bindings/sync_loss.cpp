@@ -1,5 +1,9 @@
 #include "sync_loss/sync_loss.h"
 
+#include <pybind11/stl.h>
+
+#include <array>
+
 #include "bindings/bindings.h"
 #include "bindings/tensor_view.h"
 #include "core/check.h"
@@ -11,22 +15,8 @@ namespace {
 
 using namespace sync_loss;
 
-// One modality as Python passes it: (rows, ids, start_s), with the names for messages.
 template <typename T>
-Side<T> side_of(const TensorView& rows, py::handle ids, py::handle start_s) {
-  rows.expect_shape({-1, -1}).expect_contiguous();
-  const int64_t count = rows.shape[0];
-  const TensorView id_view = view_of(ids, "ids");
-  const TensorView start_view = view_of(start_s, "start_s");
-  id_view.expect_dtype(DType::i64).expect_shape({count}).expect_contiguous();
-  start_view.expect_dtype(DType::f64).expect_shape({count}).expect_contiguous();
-  return {rows.as<T>(), id_view.as<int64_t>(), start_view.as<double>(), count, rows.shape[1]};
-}
-
-template <typename T>
-T* data_of(py::handle tensor, const char* name, DType dtype, std::initializer_list<int64_t> shape) {
-  return view_of(tensor, name).expect_dtype(dtype).expect_shape(shape).expect_contiguous().as<T>();
-}
+constexpr DType kDType = sizeof(T) == 4 ? DType::f32 : DType::f64;
 
 // Calls body(T{}) with the element type that both embeddings have.
 template <typename Body>
@@ -38,106 +28,86 @@ auto with_dtype(const TensorView& video, const TensorView& audio, const Body& bo
 }
 
 template <typename T>
-constexpr DType kDType = sizeof(T) == 4 ? DType::f32 : DType::f64;
-
-// The eight arguments with which every function over all pairs begins.
-struct Batch {
-  TensorView video, audio;
-  py::handle video_ids, video_start_s, audio_ids, audio_start_s;
-  PairRule rule;
-
-  template <typename T>
-  Side<T> video_side() const {
-    return side_of<T>(video, video_ids, video_start_s);
-  }
-  template <typename T>
-  Side<T> audio_side() const {
-    return side_of<T>(audio, audio_ids, audio_start_s);
-  }
-};
-
-Batch batch_of(const py::tuple& video, const py::tuple& audio, const py::tuple& rule) {
-  return {view_of(video[0], "video"),
-          view_of(audio[0], "audio"),
-          video[1],
-          video[2],
-          audio[1],
-          audio[2],
-          {rule[0].cast<double>(), rule[1].cast<double>(), rule[2].cast<unsigned>()}};
+T* data_of(py::handle tensor, const char* name, DType dtype, std::initializer_list<int64_t> shape) {
+  return view_of(tensor, name).expect_dtype(dtype).expect_shape(shape).expect_contiguous().as<T>();
 }
 
-py::tuple py_margin_forward(const py::tuple& video, const py::tuple& audio, const py::tuple& rule,
-                            double margin, bool hardest, int threads, py::handle video_hardest,
-                            py::handle audio_hardest) {
-  const Batch batch = batch_of(video, audio, rule);
-  return with_dtype(batch.video, batch.audio, [&](auto zero) {
+// One modality as Python passes it: (rows, ids, start_s, groups or None, silent or None).
+template <typename T>
+Side<T> side_of(const py::tuple& tensors, const char* name) {
+  const TensorView rows = view_of(tensors[0], name);
+  rows.expect_shape({-1, -1}).expect_contiguous();
+  const int64_t count = rows.shape[0];
+  check_argument(count < int64_t{1} << 31, name, count, "fewer than 2^31 rows");
+  Side<T> side{rows.as<T>(),
+               data_of<int64_t>(tensors[1], "ids", DType::i64, {count}),
+               data_of<double>(tensors[2], "start_s", DType::f64, {count}),
+               nullptr,
+               nullptr,
+               count,
+               rows.shape[1]};
+  if (!tensors[3].is_none()) {
+    side.groups = data_of<int64_t>(tensors[3], "groups", DType::i64, {count});
+  }
+  if (!tensors[4].is_none()) {
+    side.silent = data_of<bool>(tensors[4], "silent", DType::boolean, {count});
+  }
+  return side;
+}
+
+Options options_of(const py::dict& from) {
+  const auto weights = from["kind_weights"].cast<std::array<double, 3>>();
+  Options options{};
+  options.rule = {from["hard_from_s"].cast<double>(),
+                  from["super_hard_from_s"].cast<double>(),
+                  {0, weights[0], weights[1], weights[2]}};
+  options.objective = static_cast<Objective>(from["objective"].cast<int>());
+  options.mining = static_cast<Mining>(from["mining"].cast<int>());
+  options.k = from["k"].cast<int64_t>();
+  options.video_anchors = from["video_anchors"].cast<bool>();
+  options.audio_anchors = from["audio_anchors"].cast<bool>();
+  options.squared = from["squared"].cast<bool>();
+  options.margin = from["margin"].cast<double>();
+  options.temperature = from["temperature"].cast<double>();
+  options.bias = from["bias"].cast<double>();
+  options.seed = static_cast<uint64_t>(from["seed"].cast<int64_t>());
+  options.want_gradient = from["want_gradient"].cast<bool>();
+  options.want_statistics = from["want_statistics"].cast<bool>();
+  options.threads = from["threads"].cast<int>();
+  check_argument(!(options.temperature <= 0), "temperature", options.temperature,
+                 "a positive number");
+  return options;
+}
+
+// Returns (loss, by temperature, by bias, statistics) and fills the tensors of `outputs`: the
+// gradients (unused without want_gradient) and the mined negatives, video first.
+py::tuple py_sync_loss(const py::tuple& video, const py::tuple& audio, const py::dict& from,
+                       const py::tuple& outputs) {
+  const Options options = options_of(from);
+  const TensorView video_view = view_of(video[0], "video"), audio_view = view_of(audio[0], "audio");
+  return with_dtype(video_view, audio_view, [&](auto zero) {
     using T = decltype(zero);
-    const Side<T> v = batch.video_side<T>(), a = batch.audio_side<T>();
-    auto* v_hardest = data_of<int64_t>(video_hardest, "video_hardest", DType::i64, {v.count});
-    auto* a_hardest = data_of<int64_t>(audio_hardest, "audio_hardest", DType::i64, {a.count});
-    MarginResult result;
+    const Side<T> v = side_of<T>(video, "video"), a = side_of<T>(audio, "audio");
+    Outputs<T> out{};
+    if (options.want_gradient) {
+      out.video_gradient = data_of<T>(outputs[0], "video_gradient", kDType<T>, {v.count, v.dim});
+      out.audio_gradient = data_of<T>(outputs[1], "audio_gradient", kDType<T>, {a.count, a.dim});
+    }
+    const int64_t k = options.k;
+    out.video_negative = data_of<int64_t>(outputs[2], "video_negative", DType::i64, {v.count, k});
+    out.audio_negative = data_of<int64_t>(outputs[3], "audio_negative", DType::i64, {a.count, k});
     {
       py::gil_scoped_release release;
-      result = margin_forward(v, a, batch.rule, margin, hardest, threads, v_hardest, a_hardest);
+      sync_loss::sync_loss(v, a, options, &out);
     }
-    return py::make_tuple(result.loss, result.positive_weight, result.negative_weight);
-  });
-}
-
-void py_margin_backward(const py::tuple& video, const py::tuple& audio, const py::tuple& rule,
-                        double margin, bool hardest, double positive_weight, double negative_weight,
-                        int threads, py::handle video_hardest, py::handle audio_hardest,
-                        py::handle video_gradient, py::handle audio_gradient) {
-  const Batch batch = batch_of(video, audio, rule);
-  with_dtype(batch.video, batch.audio, [&](auto zero) {
-    using T = decltype(zero);
-    const Side<T> v = batch.video_side<T>(), a = batch.audio_side<T>();
-    auto* v_hardest = data_of<int64_t>(video_hardest, "video_hardest", DType::i64, {v.count});
-    auto* a_hardest = data_of<int64_t>(audio_hardest, "audio_hardest", DType::i64, {a.count});
-    T* dv = data_of<T>(video_gradient, "video_gradient", kDType<T>, {v.count, v.dim});
-    T* da = data_of<T>(audio_gradient, "audio_gradient", kDType<T>, {a.count, a.dim});
-    py::gil_scoped_release release;
-    margin_backward(v, a, batch.rule, {positive_weight, negative_weight, margin}, hardest,
-                    v_hardest, a_hardest, threads, dv, da);
-  });
-}
-
-double py_infonce_forward(const py::tuple& video, const py::tuple& audio, const py::tuple& rule,
-                          double temperature, int threads, py::handle video_lse,
-                          py::handle video_positives, py::handle audio_lse,
-                          py::handle audio_positives) {
-  check_argument(!(temperature <= 0), "temperature", temperature, "a positive number");
-  const Batch batch = batch_of(video, audio, rule);
-  return with_dtype(batch.video, batch.audio, [&](auto zero) {
-    using T = decltype(zero);
-    const Side<T> v = batch.video_side<T>(), a = batch.audio_side<T>();
-    auto* v_lse = data_of<double>(video_lse, "video_lse", DType::f64, {v.count});
-    auto* a_lse = data_of<double>(audio_lse, "audio_lse", DType::f64, {a.count});
-    auto* v_pos = data_of<int64_t>(video_positives, "video_positives", DType::i64, {v.count});
-    auto* a_pos = data_of<int64_t>(audio_positives, "audio_positives", DType::i64, {a.count});
-    py::gil_scoped_release release;
-    return infonce_forward(v, a, batch.rule, temperature, threads, v_lse, v_pos, a_lse, a_pos);
-  });
-}
-
-double py_infonce_backward(const py::tuple& video, const py::tuple& audio, const py::tuple& rule,
-                           double temperature, double scale, int threads, py::handle video_lse,
-                           py::handle video_positives, py::handle audio_lse,
-                           py::handle audio_positives, py::handle video_gradient,
-                           py::handle audio_gradient) {
-  const Batch batch = batch_of(video, audio, rule);
-  return with_dtype(batch.video, batch.audio, [&](auto zero) {
-    using T = decltype(zero);
-    const Side<T> v = batch.video_side<T>(), a = batch.audio_side<T>();
-    auto* v_lse = data_of<double>(video_lse, "video_lse", DType::f64, {v.count});
-    auto* a_lse = data_of<double>(audio_lse, "audio_lse", DType::f64, {a.count});
-    auto* v_pos = data_of<int64_t>(video_positives, "video_positives", DType::i64, {v.count});
-    auto* a_pos = data_of<int64_t>(audio_positives, "audio_positives", DType::i64, {a.count});
-    T* dv = data_of<T>(video_gradient, "video_gradient", kDType<T>, {v.count, v.dim});
-    T* da = data_of<T>(audio_gradient, "audio_gradient", kDType<T>, {a.count, a.dim});
-    py::gil_scoped_release release;
-    return infonce_backward(v, a, batch.rule, temperature, scale, v_lse, v_pos, a_lse, a_pos,
-                            threads, dv, da);
+    const Statistics& s = out.statistics;
+    py::list statistics;
+    for (double x : s.count) statistics.append(x);
+    for (double x : s.distance_sum) statistics.append(x);
+    for (double x : {s.terms, s.active_terms, s.weight_sum, s.rows, s.rows_without_negative}) {
+      statistics.append(x);
+    }
+    return py::make_tuple(out.loss, out.by_temperature, out.by_bias, statistics);
   });
 }
 
@@ -145,7 +115,7 @@ double py_infonce_backward(const py::tuple& video, const py::tuple& audio, const
 template <typename T>
 Side<T> bare_side(const TensorView& rows) {
   rows.expect_shape({-1, -1}).expect_contiguous();
-  return {rows.as<T>(), nullptr, nullptr, rows.shape[0], rows.shape[1]};
+  return {rows.as<T>(), nullptr, nullptr, nullptr, nullptr, rows.shape[0], rows.shape[1]};
 }
 
 // The pairs, each of which must name rows that exist.
@@ -196,10 +166,7 @@ void py_pair_backward(py::handle video, py::handle audio, py::handle pairs, py::
 }  // namespace
 
 void bind_sync_loss(py::module_& m) {
-  m.def("sync_margin_forward", &py_margin_forward);
-  m.def("sync_margin_backward", &py_margin_backward);
-  m.def("sync_infonce_forward", &py_infonce_forward);
-  m.def("sync_infonce_backward", &py_infonce_backward);
+  m.def("sync_loss", &py_sync_loss);
   m.def("sync_pair_forward", &py_pair_forward);
   m.def("sync_pair_backward", &py_pair_backward);
 }

@@ -5,11 +5,13 @@ import torch
 
 from avts_ext.ops import (
     PairKind,
+    SyncLossOptions,
     mine_hardest_negatives,
     sync_contrastive_loss,
     sync_pair_loss,
 )
 from avts_ext.ops.reference import sync_loss as reference
+from avts_ext.ops.sync_loss import _make_batch as make_batch
 
 KINDS = {"easy": PairKind.EASY, "hard": PairKind.HARD, "super_hard": PairKind.SUPER_HARD}
 TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-12, torch.bfloat16: 1e-2, torch.float16: 1e-3}
@@ -301,21 +303,31 @@ def test_pair_loss_of_no_pairs_is_zero():
     assert sync_pair_loss(video, audio, pairs, torch.zeros(0)).item() == 0
 
 
-def op_arguments():
+@pytest.mark.parametrize(("objective", "mining"), OBJECTIVES)
+def test_opcheck(objective, mining):
     video, audio = embeddings(5, 6, 3)
-    w = windows(5, 6)
-    starts_s = w["video_start_s"].double(), w["audio_start_s"].double()
-    return video, audio, w["video_ids"], w["audio_ids"], *starts_s, 1.5, 0.25, 0b1110
+    options = SyncLossOptions(objective=objective, mining=mining)
+    w = tuple(windows(5, 6).values())
+    for want_gradient in (True, False):
+        batch = make_batch(video, audio, w, (None, None, None), options)
+        batch = batch._replace(want_gradient=want_gradient)
+        tests = ("test_schema", "test_faketensor")
+        if want_gradient:
+            tests += ("test_autograd_registration", "test_aot_dispatch_dynamic")
+        torch.library.opcheck(torch.ops.avts.sync_loss.default, tuple(batch), test_utils=tests)
 
 
-def test_opcheck():
-    batch, temperature = op_arguments(), torch.tensor(0.2, dtype=torch.float64, requires_grad=True)
+def test_opcheck_pairs():
+    video, audio = embeddings(5, 6, 3)
     pairs, labels = torch.tensor([[0, 1], [4, 5]]), torch.tensor([1.0, 0.0], dtype=torch.float64)
-    ops = torch.ops.avts
-    for hardest in (True, False):
-        torch.library.opcheck(ops.sync_margin.default, (*batch, 0.99, hardest))
-    torch.library.opcheck(ops.sync_infonce.default, (*batch, temperature))
-    torch.library.opcheck(ops.sync_pair.default, (*batch[:2], pairs, labels, 0.99))
+    torch.library.opcheck(torch.ops.avts.sync_pair.default, (video, audio, pairs, labels, 0.99))
+
+
+def test_no_second_derivative():
+    video, audio = embeddings(4, 4, 3)
+    (gradient,) = torch.autograd.grad(sync_contrastive_loss(video, audio), video, create_graph=True)
+    with pytest.raises(NotImplementedError, match="no second derivative"):
+        gradient.sum().backward()
 
 
 @pytest.mark.parametrize(("objective", "mining"), OBJECTIVES)
@@ -348,7 +360,7 @@ BATCH = torch.zeros(3, 4), torch.zeros(5, 4)
         (*BATCH, {"audio_start_s": torch.zeros(4)}, r"audio_start_s is of shape \(4,\)"),
         (*BATCH, {"margin": 0.0}, "margin is 0.0, expected a positive number"),
         (*BATCH, {"margin": float("nan")}, "margin is nan"),
-        (*BATCH, {"objective": "triplet"}, "objective is 'triplet'"),
+        (*BATCH, {"objective": "hinge"}, "objective is 'hinge'"),
         (*BATCH, {"mining": "semi"}, "mining is 'semi'"),
         (*BATCH, {"negatives": ["soft"]}, "negatives is"),
         (*BATCH, {"negatives": []}, "negatives is"),
