@@ -229,10 +229,9 @@ torch.library.register_vmap("avts::log_mel", _log_mel_vmap, lib=LIBRARY)
 torch.library.register_vmap("avts::log_mel_backward", _log_mel_backward_vmap, lib=LIBRARY)
 
 
-def _limit_range(values: Tensor, lengths: Tensor | None, spec: LogMelSpec) -> Tensor:
+def _limit_range(values: Tensor, lengths: Tensor | None, key: str) -> Tensor:
     """Raises what is further than the dynamic range below its item's largest value."""
-    if spec.dynamic_range is None:
-        return values
+    spec = spec_of(key)
     if lengths is None:
         floor = values.amax((-2, -1), keepdim=True) - spec.dynamic_range
         return torch.clamp(values, min=floor)
@@ -243,6 +242,11 @@ def _limit_range(values: Tensor, lengths: Tensor | None, spec: LogMelSpec) -> Te
     largest = values.masked_fill(missing, -torch.inf).amax((-2, -1), keepdim=True)
     limited = torch.clamp(values, min=largest - spec.dynamic_range)
     return limited.masked_fill(missing, 0)
+
+
+# An operator only so that compilers, which stumble over a spec's methods, see one call.
+LIBRARY.define("log_mel_limit_range(Tensor values, Tensor? lengths, str spec) -> Tensor", tags=TAGS)
+LIBRARY.impl("log_mel_limit_range", _limit_range, "CompositeImplicitAutograd")
 
 
 @torch.compiler.assume_constant_result
@@ -294,7 +298,9 @@ def log_mel_spectrogram(
     values, _ = torch.ops.avts.log_mel(
         waveform, starts, lengths, -1 if clip_length is None else clip_length, spec.key, save_mel
     )
-    return _limit_range(values, lengths, spec)
+    if spec.top_db is None:
+        return values
+    return torch.ops.avts.log_mel_limit_range(values, lengths, spec.key)
 
 
 _DEFAULT = LogMelSpec()
@@ -329,7 +335,7 @@ def log_mel_spectrogram_numpy(
     flat = [None if v is None else np.ascontiguousarray(v).reshape(-1) for v in (starts, lengths)]
     if out.size:
         kernel_of(spec.key).forward(rows, *flat, clip, out, None, threads)
-        if spec.dynamic_range is not None:
+        if spec.top_db is not None:
             _limit_range_numpy(out, flat[1], spec)
     return out.reshape(*waveform.shape[:-1], *shape[1:])
 

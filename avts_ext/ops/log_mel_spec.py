@@ -136,9 +136,11 @@ class LogMelSpec:
         return cls(**{**PRESETS[name], **overrides})
 
     @property
-    def dynamic_range(self) -> float | None:
-        """``top_db`` in the units of the values."""
-        return None if self.top_db is None else self.top_db * _UNITS_PER_DB[self.log] / self.std
+    def dynamic_range(self) -> float:
+        """``top_db`` in the units of the values; without one infinite."""
+        if self.top_db is None:
+            return math.inf
+        return self.top_db * _UNITS_PER_DB[self.log] / self.std
 
     @property
     def padding(self) -> int:

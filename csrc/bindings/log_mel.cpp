@@ -5,6 +5,7 @@
 #include "bindings/bindings.h"
 #include "bindings/tensor_view.h"
 #include "core/check.h"
+#include "log_mel/dither.h"
 
 namespace py = pybind11;
 
@@ -155,9 +156,22 @@ void backward(const LogMel& log_mel, py::handle waveform_object, py::handle star
   log_mel.backward(waveforms, mel.data, grad_out.data, frames, grad.data, threads);
 }
 
+void dither(py::handle samples, double amplitude, int64_t seed, int64_t first) {
+  const TensorView view = view_of(samples, "samples");
+  view.expect_shape({-1}).expect_contiguous();
+  if (view.dtype == DType::f64) {
+    add_dither(amplitude, seed, first, view.shape[0], view.as<double>());
+  } else {
+    view.expect_dtype(DType::f32);
+    add_dither(amplitude, seed, first, view.shape[0], view.as<float>());
+  }
+}
+
 }  // namespace
 
 void bind_log_mel(py::module_& m) {
+  m.def("add_dither", &dither, py::arg("samples"), py::arg("amplitude"), py::arg("seed"),
+        py::arg("first"));
   py::class_<LogMel>(m, "LogMel")
       .def(py::init([](const py::dict& options) {
              return std::make_unique<LogMel>(options_from(options));
