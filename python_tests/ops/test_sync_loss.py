@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from avts_ext.ops import (
-    PairKind,
     SyncLossOptions,
     mine_hardest_negatives,
     sync_contrastive_loss,
@@ -13,7 +12,6 @@ from avts_ext.ops import (
 from avts_ext.ops.reference import sync_loss as reference
 from avts_ext.ops.sync_loss import _make_batch as make_batch
 
-KINDS = {"easy": PairKind.EASY, "hard": PairKind.HARD, "super_hard": PairKind.SUPER_HARD}
 TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-12, torch.bfloat16: 1e-2, torch.float16: 1e-3}
 OBJECTIVES = [("margin", "hardest"), ("margin", "all"), ("infonce", "all")]
 SHAPES = [(5, 5, 8), (37, 21, 7), (1, 9, 3), (9, 1, 3), (1, 1, 1), (19, 70, 133)]
@@ -42,11 +40,9 @@ def kinds_of(w):
     return reference.pair_kinds(video, audio, 1.0, 0.5, 0.25)
 
 
-def expected_loss(video, audio, w, objective, mining, negatives=tuple(KINDS), temperature=0.07):
-    codes = {int(KINDS[name]) for name in negatives}
-    if objective == "infonce":
-        return reference.infonce_loss(video, audio, kinds_of(w), codes, temperature)
-    return reference.margin_loss(video, audio, kinds_of(w), codes, 0.99, mining == "hardest")
+def expected_loss(video, audio, w, objective, mining, **options):
+    options = SyncLossOptions(objective=objective, mining=mining, **options)
+    return reference.contrastive_loss(video, audio, kinds_of(w), options)
 
 
 def gradients(loss, *inputs):
@@ -116,8 +112,8 @@ def test_mined_negatives_match_brute_force(cpu_level, shape):
     w = windows(*shape[:2])
     mined = mine_hardest_negatives(video, audio, **w)
     kinds, d = kinds_of(w), reference.distances(video, audio).detach()
-    of_video = reference.hardest_negatives(d, kinds > 0)
-    of_audio = reference.hardest_negatives(d.T, kinds.T > 0)
+    of_video = reference.mined_negatives(d, kinds, SyncLossOptions())[:, 0]
+    of_audio = reference.mined_negatives(d.T, kinds.T, SyncLossOptions())[:, 0]
     assert torch.equal(mined.video_negative, of_video)
     assert torch.equal(mined.audio_negative, of_audio)
     for i, j in enumerate(of_video.tolist()):
