@@ -81,7 +81,7 @@ def mined_negatives(
         keys = row
         if options.mining_name == "distance_weighted":
             keys = [_race_key(options.seed, i, j, d, from_audio, dim) for j, d in enumerate(row)]
-        best = sorted(columns, key=lambda j, keys=keys: (keys[j], j))[: options.k]
+        best = [j for _, j in sorted((keys[j], j) for j in columns)][: options.k]
         found[i, : len(best)] = torch.tensor(best, dtype=torch.int64)
     return found
 
@@ -112,7 +112,7 @@ def contrastive_loss(
     if options.objective == "infonce":
         sides = {"video": (logits, kinds), "audio": (logits.T, kinds.T)}
         used = [side for name, side in sides.items() if options.anchors in ("both", name)]
-        return sum((_infonce_rows(*side, options) for side in used), start=0) / len(used)
+        return torch.stack([_infonce_rows(*side, options) for side in used]).mean()
     return _sigmoid_loss(logits + options.bias, kinds, options)
 
 
@@ -137,7 +137,7 @@ def _distance_loss(video: Tensor, audio: Tensor, kinds: Tensor, options: SyncLos
             rows, nth = (mined >= 0).nonzero(as_tuple=True)
             columns = mined[rows, nth]
             count += mined.numel()
-        reach = options.margin
+        reach = torch.full((len(rows),), options.margin, dtype=torch.float64)
         if triplet:  # a row without a positive has terms of zero
             far = farthest_positive(distance, kind)
             reach = torch.where(far.isnan(), -torch.inf, options.margin + far)[rows]
