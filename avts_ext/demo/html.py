@@ -53,6 +53,7 @@ _HOW_TO_READ = {
     "with the wrong sound does not listen.",
     "no audio": "the map is the activity of the video network alone.",
     "centre": "the map always points at the middle of the picture, as a guess would.",
+    "n": "number of questions, frames or videos behind the figure.",
 }
 
 
@@ -107,10 +108,10 @@ def _summary(report: Record) -> str:
     length = "quick" if report.get("quick") else "full"
     command = _text(report.get("command", "avts demo"))
     created = f" on {_text(report['created'])}" if "created" in report else ""
-    skipped = f" {_text(report['skipped'])}." if "skipped" in report else ""
+    skipped = f"; {_text(report['skipped'])}" if "skipped" in report else ""
     return f"""<h1>Learning from the synchrony of sound and picture</h1>
 <p class="muted">A {length} run of <code>{command}</code>{created},
-seed {_text(report.get("seed", "unknown"))}.{skipped}</p>
+seed {_text(report.get("seed", "unknown"))}{skipped}.</p>
 <p class="lead">{_verdict(report.get("effects"))}</p>
 <p>A network saw and heard short generated videos and learned one thing: whether a sound belongs to
 the moment of a picture. No label was used for that. This page shows what came of it, measured on
@@ -241,7 +242,7 @@ def _results(records: Sequence[Record] | None) -> str:
 
 
 def _how_to_read(results: Sequence[Result]) -> str:
-    used = {"measured", "95 % interval", "chance", "random network"}
+    used = {"measured", "95 % interval", "chance", "random network", "n"}
     used.update(name for result in results for name in result.controls)
     terms = {name: text for name, text in _HOW_TO_READ.items() if name in used}
     return _section("How to read the numbers", _terms(terms))
@@ -273,19 +274,20 @@ def _comparison_text(results: Sequence[Result]) -> str:
 
 
 def _result_table(results: Sequence[Result]) -> str:
-    controls = list(dict.fromkeys(name for result in results for name in result.controls))
-    spread = any(result.spread is not None for result in results)
-    header = ["what", "measured", "95 % interval", "chance", "random network", *controls]
-    header += ["sd over seeds"] * spread + ["number of answers", "seeds"]
-    rows = []
-    for result in results:
-        row = [_named(result), f"<strong>{_with_unit(result.value, result.unit)}</strong>"]
-        row += ["" if result.interval is None else "{:.3f}–{:.3f}".format(*result.interval)]
-        row += [_figure_or_blank(figure) for figure in (result.chance, result.baseline)]
-        row += [_figure_or_blank(result.controls.get(name)) for name in controls]
-        row += [_figure_or_blank(result.spread)] * spread
-        rows.append([*row, str(result.n), ", ".join(map(str, result.seeds))])
-    return _table(header, rows, numbers_from=1)
+    columns = {
+        "what": [_named(r) for r in results],
+        "measured": [f"<strong>{_with_unit(r.value, r.unit)}</strong>" for r in results],
+        "95 % interval": [_interval_or_blank(r.interval) for r in results],
+        "chance": [_figure_or_blank(r.chance) for r in results],
+        "random network": [_figure_or_blank(r.baseline) for r in results],
+    }
+    for name in dict.fromkeys(name for r in results for name in r.controls):
+        columns[name] = [_figure_or_blank(r.controls.get(name)) for r in results]
+    columns["sd over seeds"] = [_figure_or_blank(r.spread) for r in results]
+    columns["n"] = [str(r.n) for r in results]
+    columns["seeds"] = [", ".join(map(str, r.seeds)) for r in results]
+    shown = {name: cells for name, cells in columns.items() if any(cells)}
+    return _table(list(shown), list(zip(*shown.values(), strict=True)), numbers_from=1)
 
 
 def _named(result: Result) -> str:
@@ -413,6 +415,10 @@ def _logged(entry: object) -> str:
 
 def _figure_or_blank(figure: float | None) -> str:
     return "" if figure is None else f"{figure:.3f}"
+
+
+def _interval_or_blank(interval: tuple[float, float] | None) -> str:
+    return "" if interval is None else "{:.3f}–{:.3f}".format(*interval)
 
 
 def _with_unit(figure: float, unit: str) -> str:

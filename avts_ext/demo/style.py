@@ -53,6 +53,7 @@ td.number { white-space: nowrap; }
 td.words:first-child { min-width: 9.5rem; }
 .scroll .words:first-child { position: sticky; left: 0; background: var(--ground); }
 td code { display: block; overflow-wrap: normal; }
+@media (min-width: 60rem) { td.words { white-space: nowrap; } }
 .scroll:focus-visible { outline: 2px solid var(--series-0); }
 
 .side { display: grid; gap: 0 2.5rem; align-items: start;
