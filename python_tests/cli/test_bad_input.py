@@ -50,9 +50,14 @@ def start(arguments: list[str], **options) -> subprocess.Popen:
     return subprocess.Popen(command, **pipes, start_new_session=True, **options)
 
 
+def heed_ctrl_c() -> None:
+    # A shell starts background jobs with the interrupt ignored, and children inherit that.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def press_ctrl_c(arguments: list[str], when: Callable[[], bool]) -> tuple[int, str]:
     """Status and messages of a verb whose whole process group is interrupted at some point."""
-    process = start(arguments)
+    process = start(arguments, preexec_fn=heed_ctrl_c)
     while process.poll() is None and not when():
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGINT)

@@ -108,7 +108,14 @@ def test_interrupted_run_goes_on_where_it_stopped(world, tmp_path, monkeypatch):
 def test_interrupt_from_the_keyboard_ends_all_processes_cleanly(tmp_path):
     script = f"from avts_ext.world import generate; generate({str(tmp_path)!r}, 500, workers=2)"
     command = [sys.executable, "-c", script]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True, text=True)
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        text=True,
+        # A shell starts background jobs with the interrupt ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     while process.poll() is None and not list(tmp_path.glob("videos/0*.mp4")):
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGINT)
