@@ -13,6 +13,7 @@ from jsonargparse import auto_cli
 VERBS = {
     "demo": "avts_ext.demo.run:demo",
     "doctor": "avts_ext.cli.doctor:doctor",
+    "index": "avts_ext.cli.index:index",
     "world": "avts_ext.world:generate",
     "pretrain": "avts_ext.cli.pretrain:pretrain",
     "evaluate": "avts_ext.cli.evaluate:TASKS",

@@ -4,10 +4,12 @@ from avts_ext.data.cache import CachedReader, CacheError
 from avts_ext.data.clips import Clip, ClipSource, ClipSpec
 from avts_ext.data.dataset import Batch, SyncClipDataset, SyncItem, collate
 from avts_ext.data.faults import Fault, MediaError, SkipReport, TooManyBrokenFilesError
-from avts_ext.data.index import MediaEntry, index_folder
+from avts_ext.data.index import MediaEntry, index_folder, index_manifest, open_index
+from avts_ext.data.manifest import Manifest, ManifestRow, read_manifest, write_manifest
 from avts_ext.data.media import MediaReader
 from avts_ext.data.probe import MediaInfo, probe
 from avts_ext.data.sampler import ClipBatchSampler
+from avts_ext.data.scan import scan_folder
 
 __all__ = [
     "Batch",
@@ -18,6 +20,8 @@ __all__ = [
     "ClipSource",
     "ClipSpec",
     "Fault",
+    "Manifest",
+    "ManifestRow",
     "MediaEntry",
     "MediaError",
     "MediaInfo",
@@ -28,5 +32,10 @@ __all__ = [
     "TooManyBrokenFilesError",
     "collate",
     "index_folder",
+    "index_manifest",
+    "open_index",
     "probe",
+    "read_manifest",
+    "scan_folder",
+    "write_manifest",
 ]

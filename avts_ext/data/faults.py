@@ -22,6 +22,10 @@ class Fault(str, enum.Enum):
     NOT_FINITE = "samples not finite"
     DECODE = "decode error"
     OUT_OF_RANGE = "request outside the file"
+    SILENT = "silent"
+    STATIC = "static picture"
+    CRASH = "crashes the decoder"
+    MISSING = "missing"
 
     def __str__(self) -> str:
         return self.value

@@ -1,4 +1,4 @@
-"""Finding the usable media files under a folder, and saying what is wrong with the others."""
+"""The usable media of a folder or a manifest, and what is wrong with the others."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from avts_ext.data.faults import Fault, MediaError, SkipReport
+from avts_ext.data.manifest import Manifest, ManifestRow, read_manifest
 from avts_ext.data.probe import probe
 
 _SUFFIXES = ".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv"
@@ -68,6 +69,45 @@ def index_folder(
     return entries, report
 
 
+def index_manifest(
+    path: str | os.PathLike[str], *, min_duration_s: float = 0.0
+) -> tuple[list[MediaEntry], SkipReport]:
+    """The media of a manifest that `avts index` made, without looking at them again.
+
+    Of a file with damage or silence in the middle, the longest stretch without is taken.
+
+    Args:
+        path: the manifest.
+        min_duration_s: files without such a stretch of this length are a fault (too short).
+
+    Returns:
+        The usable files sorted by relative path, and a report of the others.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no manifest, or none of its files is usable.
+    """
+    manifest = read_manifest(path)
+    entries, report = [], SkipReport()
+    for row in manifest.rows:
+        try:
+            entries.append(_entry_of_row(manifest, row, min_duration_s))
+        except MediaError as error:
+            report.add(error)
+    if not entries:
+        raise ValueError(f"manifest {os.fspath(path)!r} holds no usable media file: {report}")
+    return entries, report
+
+
+def open_index(
+    root: str | os.PathLike[str], *, min_duration_s: float = 0.0
+) -> tuple[list[MediaEntry], SkipReport]:
+    """`index_manifest` of a file, `index_folder` of a folder."""
+    if os.path.isfile(root):
+        return index_manifest(root, min_duration_s=min_duration_s)
+    return index_folder(root, min_duration_s=min_duration_s)
+
+
 def media_paths(root: Path) -> list[Path]:
     """Files under `root` with a media suffix, sorted by relative path."""
     paths = []
@@ -86,11 +126,25 @@ def media_id(relative_path: str) -> int:
 
 def _entry(root: Path, path: Path, min_duration_s: float) -> MediaEntry:
     info = probe(path)
-    if info.duration_s < min_duration_s:
-        message = f"{info.duration_s:.2f} s of sound and picture, {min_duration_s:.2f} s are needed"
-        raise MediaError(path, Fault.TOO_SHORT, message)
+    _check_length(path, info.duration_s, min_duration_s)
     identity = media_id(path.relative_to(root).as_posix())
     return MediaEntry(str(path), identity, info.start_s, info.duration_s)
+
+
+def _entry_of_row(manifest: Manifest, row: ManifestRow, min_duration_s: float) -> MediaEntry:
+    error = manifest.error(row)
+    if error is not None:
+        raise error
+    begin_s, end_s = max(row.usable_s, key=lambda span: span[1] - span[0])
+    path = manifest.root / row.path
+    _check_length(path, end_s - begin_s, min_duration_s)
+    return MediaEntry(str(path), media_id(row.path), begin_s, end_s - begin_s)
+
+
+def _check_length(path: Path, duration_s: float, min_duration_s: float) -> None:
+    if duration_s < min_duration_s:
+        message = f"{duration_s:.2f} s of sound and picture, {min_duration_s:.2f} s are needed"
+        raise MediaError(path, Fault.TOO_SHORT, message)
 
 
 def _raise(error: OSError) -> None:

@@ -16,7 +16,7 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, Literal, get_args
 
 import av
 import numpy as np
@@ -51,6 +51,8 @@ _AVFMT_TS_DISCONT = 0x0200  # FFmpeg's flag of formats whose time stamps begin a
 _PYAV_MAJOR = int(av.__version__.split(".")[0])
 _OPEN_OPTIONS: Any = {"metadata_errors": "replace"} if _PYAV_MAJOR < 19 else {}
 
+Tracks = Literal["both", "video", "audio"]
+
 _FULL_SCALE = {"u8": 2.0**7, "s16": 2.0**15, "s32": 2.0**31, "s64": 2.0**63}
 
 
@@ -82,31 +84,59 @@ class MediaReader(ClipSource):
     all channels, resampled at exact positions of the grid n / sample_rate.
 
     Attributes:
-        container, video, audio: PyAV's input container and its first video and audio stream.
+        container: PyAV's input container.
         origin: the container's time stamp, in seconds, at which this file's clock shows zero.
 
     Args:
         path: the file.
         threads: decoder threads; 1 suits data loader workers.
+        tracks: what the file must have, and all that is read of it: "both", "video" or "audio".
 
     Raises:
         MediaError: the file cannot be opened or lacks a track.
-        ValueError: `threads` is less than 1.
+        ValueError: `threads` is less than 1, or `tracks` is unknown.
     """
 
     container: InputContainer
-    video: av.VideoStream
-    audio: av.AudioStream
     origin: Fraction
 
-    def __init__(self, path: str | os.PathLike[str], threads: int = 1) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], threads: int = 1, tracks: Tracks = "both"
+    ) -> None:
         if threads < 1:
             raise ValueError(f"threads must be at least 1, got {threads}")
+        if tracks not in get_args(Tracks):
+            raise ValueError(f"tracks must be one of {get_args(Tracks)}, got {tracks!r}")
         self.path = os.fspath(path)
         self._threads = threads
+        self._tracks = tracks
         self._reformatter = VideoReformatter()
         self._audio_blocks: dict[tuple[int, int], AudioBlock] = {}
         self._open()
+
+    @property
+    def video(self) -> av.VideoStream:
+        """The first video stream; `MediaError` if only the sound is read."""
+        if self._video is None:
+            raise self.error(Fault.NO_VIDEO, "it was opened for its sound alone")
+        return self._video
+
+    @property
+    def audio(self) -> av.AudioStream:
+        """The first audio stream; `MediaError` if only the picture is read."""
+        if self._audio is None:
+            raise self.error(Fault.NO_AUDIO, "it was opened for its picture alone")
+        return self._audio
+
+    @property
+    def has_video(self) -> bool:
+        """Whether the picture is read."""
+        return self._video is not None
+
+    @property
+    def has_audio(self) -> bool:
+        """Whether the sound is read."""
+        return self._audio is not None
 
     def close(self) -> None:
         """Close the file."""
@@ -158,11 +188,19 @@ class MediaReader(ClipSource):
             message = "a track turns up in the middle of the file"
             raise self.error(Fault.UNREADABLE, message) from None
 
+    def decode(self, packet: av.Packet) -> list:
+        """Frames that the decoder gives back for a packet; raises if any of it is damaged."""
+        frames = packet.decode()
+        if packet.is_corrupt or any(frame.is_corrupt for frame in frames):
+            time_s = self.seconds(packet.stream, packet.pts or packet.dts or 0)
+            raise self.error(Fault.DECODE, f"damaged {packet.stream.type} data at {time_s:.3f} s")
+        return frames
+
     def frames_from(self, pts: int) -> Iterator[tuple[int, int, av.VideoFrame]]:
         """(pts, end pts, frame) in display order from the last key frame at or before `pts` on."""
         packets, first_pts = self._packets_from(self.video, pts)
         last_pts: int | None = None
-        for frame in itertools.chain.from_iterable(map(self._decode, packets)):
+        for frame in itertools.chain.from_iterable(map(self.decode, packets)):
             if frame.pts is None:
                 raise self.error(Fault.TIMESTAMPS, "a video frame has no time stamp")
             if frame.pts < first_pts:
@@ -203,14 +241,18 @@ class MediaReader(ClipSource):
 
     def _open(self) -> None:
         self.container = open_container(self.path)
+        self._video: av.VideoStream | None = None
+        self._audio: av.AudioStream | None = None
         try:
-            self.video = self._first_stream("video", Fault.NO_VIDEO)
-            self.audio = self._first_stream("audio", Fault.NO_AUDIO)
+            if self._tracks != "audio":
+                self._video = self._first_stream("video", Fault.NO_VIDEO)
+                self._video.codec_context.thread_count = self._threads
+            if self._tracks != "video":
+                self._audio = self._first_stream("audio", Fault.NO_AUDIO)
+                self._audio.codec_context.thread_count = 1
         except MediaError:
             self.container.close()
             raise
-        self.video.codec_context.thread_count = self._threads
-        self.audio.codec_context.thread_count = 1
         starts_anywhere = self.container.format.flags & _AVFMT_TS_DISCONT
         start_time = self.container.start_time or 0 if starts_anywhere else 0
         self.origin = Fraction(start_time, av.time_base)
@@ -260,13 +302,6 @@ class MediaReader(ClipSource):
             return False
         return True
 
-    def _decode(self, packet: av.Packet) -> list:
-        frames = packet.decode()
-        if packet.is_corrupt or any(frame.is_corrupt for frame in frames):
-            time_s = self.seconds(packet.stream, packet.pts or packet.dts or 0)
-            raise self.error(Fault.DECODE, f"damaged {packet.stream.type} data at {time_s:.3f} s")
-        return frames
-
     def _audio_frames(self, start: Fraction, end: Fraction) -> Iterator[tuple[int, AudioFrame]]:
         """(pts, frame) from a fresh decoder fed from the packet at `start` on.
 
@@ -281,7 +316,7 @@ class MediaReader(ClipSource):
         for packet in packets:
             if packet.pts is not None and packet.pts < first_pts:
                 continue
-            for frame in self._decode(packet):
+            for frame in self.decode(packet):
                 if frame.pts is None:
                     raise self.error(Fault.TIMESTAMPS, "an audio packet has no time stamp")
                 n_channels = frame.layout.nb_channels
@@ -339,8 +374,8 @@ class MediaReader(ClipSource):
         )
 
 
-def open_container(path: str) -> InputContainer:
-    """Open a media file, or say in a `MediaError` why that is impossible."""
+def check_file(path: str | os.PathLike[str]) -> None:
+    """Raise `MediaError` unless this is a regular file with something in it."""
     try:
         status = os.stat(path)
     except OSError as error:
@@ -349,6 +384,11 @@ def open_container(path: str) -> InputContainer:
         raise MediaError(path, Fault.UNREADABLE, "it is not a regular file")
     if status.st_size == 0:
         raise MediaError(path, Fault.UNREADABLE, "the file is empty")
+
+
+def open_container(path: str) -> InputContainer:
+    """Open a media file, or say in a `MediaError` why that is impossible."""
+    check_file(path)
     try:
         # An absolute path cannot be mistaken for a protocol name followed by a colon.
         return av.open(os.path.abspath(path), **_OPEN_OPTIONS)

@@ -10,10 +10,52 @@ import av
 import numpy as np
 
 from avts_ext.data.faults import Fault
-from avts_ext.data.media import AUDIO_BLOCK_S, MediaReader, frame_ticks, time_base_of
+from avts_ext.data.media import AUDIO_BLOCK_S, MediaReader, Tracks, frame_ticks, time_base_of
 
 # A header may promise this much more than the file holds before the file counts as truncated.
 _TRUNCATION_S = 0.5
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a video track holds.
+
+    Attributes:
+        codec: FFmpeg's name of the codec.
+        width, height: frame size in pixels.
+        n_frames: number of frames.
+        fps: mean frame rate.
+        has_variable_rate: True if distances between frames differ by more than the container's
+            rounding.
+        start_s, end_s: when the first frame appears and the last one vanishes, on the file's clock.
+    """
+
+    codec: str
+    width: int
+    height: int
+    n_frames: int
+    fps: float
+    has_variable_rate: bool
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """What an audio track holds.
+
+    Attributes:
+        codec: FFmpeg's name of the codec.
+        sample_rate: samples per second.
+        n_channels: its channels.
+        start_s, end_s: when the first sample begins and the last one ends, on the file's clock.
+    """
+
+    codec: str
+    sample_rate: int
+    n_channels: int
+    start_s: float
+    end_s: float
 
 
 @dataclass(frozen=True)
@@ -23,118 +65,123 @@ class MediaInfo:
     Attributes:
         path: the file.
         container: FFmpeg's name of the format.
-        video_codec, audio_codec: FFmpeg's names of the codecs.
-        width, height: frame size in pixels.
-        n_frames: number of frames.
-        fps: mean frame rate.
-        has_variable_rate: True if distances between frames differ by more than the container's
-            rounding.
-        sample_rate: samples per second of the audio track.
-        n_channels: its channels.
-        video_start_s, video_end_s: when the first frame appears and the last one vanishes.
-        audio_start_s, audio_end_s: when the first sample begins and the last one ends.
+        video: its picture, or None if it was not asked for.
+        audio: its sound, or None if it was not asked for.
     """
 
     path: str
     container: str
-    video_codec: str
-    audio_codec: str
-    width: int
-    height: int
-    n_frames: int
-    fps: float
-    has_variable_rate: bool
-    sample_rate: int
-    n_channels: int
-    video_start_s: float
-    video_end_s: float
-    audio_start_s: float
-    audio_end_s: float
+    video: VideoInfo | None
+    audio: AudioInfo | None
 
     @property
     def start_s(self) -> float:
-        """From here on there are both sound and picture."""
-        return max(self.video_start_s, self.audio_start_s)
+        """From here on there is everything that was asked for."""
+        return max(track.start_s for track in (self.video, self.audio) if track)
 
     @property
     def end_s(self) -> float:
-        """Up to here there are both sound and picture."""
-        return min(self.video_end_s, self.audio_end_s)
+        """Up to here there is everything that was asked for."""
+        return min(track.end_s for track in (self.video, self.audio) if track)
 
     @property
     def duration_s(self) -> float:
-        """Length of the stretch with both sound and picture."""
+        """Length of the stretch with everything that was asked for."""
         return self.end_s - self.start_s
 
 
-def probe(path: str | os.PathLike[str]) -> MediaInfo:
+def probe(path: str | os.PathLike[str], tracks: Tracks = "both") -> MediaInfo:
     """Examine a file.
 
     Reads all packets, decodes the first frame and the first and last few seconds of sound.
 
+    Args:
+        path: the file.
+        tracks: what the file must have, and all that is examined: "both", "video" or "audio".
+
     Raises:
         MediaError: the file is unusable; its `fault` says why.
     """
-    with MediaReader(path) as reader, reader.decoding(Fraction(0)):
-        frames, packets = _packet_spans(reader)
-        video_end_s = reader.seconds(reader.video, int(frames[:, 1].max()))
-        last_s = max(video_end_s, reader.seconds(reader.audio, int(packets[:, 1].max())))
-        _check_complete(reader, last_s)
-        first = next(reader.frames_from(int(frames[0, 0])), None)
-        if first is None:
-            raise reader.error(Fault.NO_FRAMES, "no frame of its video track can be decoded")
-        video_start_s = reader.seconds(reader.video, first[0])
-        audio_start_s, audio_end_s = _audio_span(reader, packets)
-        steps = np.diff(frames[:, 0])
+    with MediaReader(path, tracks=tracks) as reader:
+        return probe_open(reader)
+
+
+def probe_open(reader: MediaReader) -> MediaInfo:
+    """`probe` of a file that is open already."""
+    with reader.decoding(Fraction(0)):
+        spans = _packet_spans(reader)
+        _check_complete(reader, spans)
         info = MediaInfo(
             path=reader.path,
             container=reader.container.format.name,
-            video_codec=reader.video.codec_context.name,
-            audio_codec=reader.audio.codec_context.name,
-            width=first[2].width,
-            height=first[2].height,
-            n_frames=len(frames),
-            fps=len(frames) / (video_end_s - video_start_s),
-            # Rounding to the container's ticks alone makes steps differ by one.
-            has_variable_rate=len(steps) > 0 and int(steps.max() - steps.min()) > 1,
-            sample_rate=reader.audio.codec_context.sample_rate,
-            n_channels=reader.audio.codec_context.layout.nb_channels,
-            video_start_s=video_start_s,
-            video_end_s=video_end_s,
-            audio_start_s=audio_start_s,
-            audio_end_s=audio_end_s,
+            video=_video_info(reader, spans[reader.video.index]) if reader.has_video else None,
+            audio=_audio_info(reader, spans[reader.audio.index]) if reader.has_audio else None,
         )
-        if info.duration_s <= 0:
-            raise reader.error(Fault.TOO_SHORT, "its sound and picture do not overlap in time")
-        return info
+    if info.duration_s <= 0:
+        raise reader.error(Fault.TOO_SHORT, "its sound and picture do not overlap in time")
+    return info
 
 
-def _packet_spans(reader: MediaReader) -> tuple[np.ndarray, np.ndarray]:
-    """(N, 2) int64 start and end ticks of the video and of the audio packets, by start."""
-    video_index, default = reader.video.index, frame_ticks(reader.video)
-    spans: dict[int, list[tuple[int, int]]] = {video_index: [], reader.audio.index: []}
-    for packet in reader.packets(reader.video, reader.audio):
+def _packet_spans(reader: MediaReader) -> dict[int, np.ndarray]:
+    """By index of the track, (N, 2) int64 start and end ticks of its packets, by start."""
+    streams = [s for s in reader.container.streams if s.type in ("video", "audio")]
+    lengths = {s.index: frame_ticks(s) if isinstance(s, av.VideoStream) else 0 for s in streams}
+    spans: dict[int, list[tuple[int, int]]] = {stream.index: [] for stream in streams}
+    for packet in reader.packets(*streams):
         if packet.pts is not None and packet.size and not packet.is_discard:
-            length = packet.duration or (default if packet.stream_index == video_index else 0)
+            length = packet.duration or lengths[packet.stream_index]
             spans[packet.stream_index].append((packet.pts, packet.pts + length))
-    if not spans[video_index]:
+    if reader.has_video and not spans[reader.video.index]:
         raise reader.error(Fault.NO_FRAMES, "its video track holds no frame with a time stamp")
-    if not spans[reader.audio.index]:
+    if reader.has_audio and not spans[reader.audio.index]:
         raise reader.error(Fault.NO_SAMPLES, "its audio track holds no sample with a time stamp")
-    video, audio = (np.array(sorted(span), np.int64) for span in spans.values())
-    return video, audio
+    return {index: np.array(sorted(span), np.int64) for index, span in spans.items() if span}
 
 
-def _check_complete(reader: MediaReader, last_s: float) -> None:
+def _check_complete(reader: MediaReader, spans: dict[int, np.ndarray]) -> None:
     """Raise if the file ends well before its header says."""
     container = reader.container
     if container.duration is None:
         return
     promised = Fraction((container.start_time or 0) + container.duration, av.time_base)
     promised_s = float(promised - reader.origin)
+    ends = {container.streams[index]: int(span[:, 1].max()) for index, span in spans.items()}
+    last_s = max(reader.seconds(stream, end) for stream, end in ends.items())
     if last_s < promised_s - _TRUNCATION_S:
         message = f"its header promises {promised_s:.2f} s, its data ends at {last_s:.2f} s"
         raise reader.error(Fault.TRUNCATED, message)
+
+
+def _video_info(reader: MediaReader, frames: np.ndarray) -> VideoInfo:
+    first = next(reader.frames_from(int(frames[0, 0])), None)
+    if first is None:
+        raise reader.error(Fault.NO_FRAMES, "no frame of its video track can be decoded")
+    start_s = reader.seconds(reader.video, first[0])
+    end_s = reader.seconds(reader.video, int(frames[:, 1].max()))
+    steps = np.diff(frames[:, 0])
+    return VideoInfo(
+        codec=reader.video.codec_context.name,
+        width=first[2].width,
+        height=first[2].height,
+        n_frames=len(frames),
+        fps=len(frames) / (end_s - start_s),
+        # Rounding to the container's ticks alone makes steps differ by one.
+        has_variable_rate=len(steps) > 0 and int(steps.max() - steps.min()) > 1,
+        start_s=start_s,
+        end_s=end_s,
+    )
+
+
+def _audio_info(reader: MediaReader, packets: np.ndarray) -> AudioInfo:
+    start_s, end_s = _audio_span(reader, packets)
+    context = reader.audio.codec_context
+    return AudioInfo(
+        codec=context.name,
+        sample_rate=context.sample_rate,
+        n_channels=context.layout.nb_channels,
+        start_s=start_s,
+        end_s=end_s,
+    )
 
 
 def _audio_span(reader: MediaReader, packets: np.ndarray) -> tuple[float, float]:

@@ -17,7 +17,7 @@ from avts_ext.data import (
     SyncClipDataset,
     SyncItem,
     collate,
-    index_folder,
+    open_index,
 )
 from avts_ext.data.draws import hash64
 from avts_ext.training.config import PretrainConfig
@@ -53,7 +53,7 @@ def open_clips(config: PretrainConfig, ranks: Ranks) -> Clips:
         ValueError: no usable media, fewer than a batch, or too few for validation.
     """
     data, run = config.data, config.run
-    entries, skipped = index_folder(data.root, min_duration_s=config.model.clip.duration_s)
+    entries, skipped = open_index(data.root, min_duration_s=config.model.clip.duration_s)
     skipped.check_budget(data.max_broken_files)
     training, validation = split(entries[: data.max_files], data.validation_share)
     if data.validation_share and len(validation) < 2:

@@ -70,7 +70,7 @@ def test_clips_equal_those_of_the_reader(tmp_path, name):
 @pytest.mark.parametrize("duration_s", [3.98, 4.05, 8.0])
 def test_sound_is_complete_where_it_ends_near_a_block(tmp_path, duration_s):
     path = NoisyFlashBeep(duration_s=duration_s).write(tmp_path / "film.mp4")
-    end_s = probe(path).audio_end_s
+    end_s = probe(path).audio.end_s
     cached = CachedReader(path, tmp_path / "cache", SPEC)
     with MediaReader(path) as reader:
         expected, _ = reader.read_audio(end_s - 0.5, 0.5, SPEC.sample_rate)

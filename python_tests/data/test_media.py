@@ -43,19 +43,23 @@ def test_probe_tells_what_was_written(tmp_path):
         fps=Fraction(30000, 1001), sample_rate=44100, layout="stereo", audio_start_s=Fraction(1, 2)
     )
     info = probe(written.write(tmp_path / "film.mp4"))
-    assert (info.video_codec, info.audio_codec) == ("h264", "aac")
-    assert (info.width, info.height, info.n_frames) == (64, 64, len(written.frame_times()))
-    assert info.fps == pytest.approx(30000 / 1001)
-    assert not info.has_variable_rate
-    assert (info.sample_rate, info.n_channels) == (44100, 2)
-    assert info.video_start_s == 0.0
-    assert info.video_end_s == pytest.approx(6.006, abs=1e-3)
-    assert info.audio_start_s == pytest.approx(0.5, abs=0.03)  # AAC counts priming as sound
-    assert info.start_s == info.audio_start_s and info.end_s == info.video_end_s
+    assert (info.video.codec, info.audio.codec) == ("h264", "aac")
+    assert (info.video.width, info.video.height, info.video.n_frames) == (
+        64,
+        64,
+        len(written.frame_times()),
+    )
+    assert info.video.fps == pytest.approx(30000 / 1001)
+    assert not info.video.has_variable_rate
+    assert (info.audio.sample_rate, info.audio.n_channels) == (44100, 2)
+    assert info.video.start_s == 0.0
+    assert info.video.end_s == pytest.approx(6.006, abs=1e-3)
+    assert info.audio.start_s == pytest.approx(0.5, abs=0.03)  # AAC counts priming as sound
+    assert info.start_s == info.audio.start_s and info.end_s == info.video.end_s
 
 
 def test_probe_tells_variable_frame_rate(tmp_path):
-    assert probe(FlashBeep(frame_steps=(1, 2)).write(tmp_path / "film.mkv")).has_variable_rate
+    assert probe(FlashBeep(frame_steps=(1, 2)).write(tmp_path / "film.mkv")).video.has_variable_rate
 
 
 def test_pictures_keep_proportions_and_colours(tmp_path):
@@ -93,10 +97,10 @@ def test_request_outside_the_file(film, start_s):
 def test_sound_outside_the_file_and_the_very_last_second(film):
     info = probe(film)
     with MediaReader(film) as reader:
-        waveform, _ = reader.read_audio(info.audio_end_s - 1.0, 1.0, 16000)
+        waveform, _ = reader.read_audio(info.audio.end_s - 1.0, 1.0, 16000)
         assert len(waveform) == 16000
         with pytest.raises(MediaError, match=r"there is no audio from 6\.016 to 6\.\d+ s"):
-            reader.read_audio(info.audio_end_s - 0.9, 1.0, 16000)
+            reader.read_audio(info.audio.end_s - 0.9, 1.0, 16000)
 
 
 def test_damage_is_told_with_its_time_and_spares_the_rest(film, tmp_path):
@@ -201,7 +205,7 @@ def test_time_stamps_that_jump_by_hours(film, tmp_path):
 def test_tags_that_are_not_utf8(tmp_path):
     path = FlashBeep(duration_s=2.0).write(tmp_path / "film.mkv")
     path.write_bytes(path.read_bytes().replace(b"Lavf", b"L\xe9vf"))
-    assert probe(path).n_frames == 32
+    assert probe(path).video.n_frames == 32
 
 
 def test_threads_must_be_positive(film):

@@ -104,7 +104,7 @@ def test_frame_is_the_one_on_display(case):
     written, path, tick_s = case
     spec = ClipSpec(n_frames=20, fps=20, height=16, width=16)
     times = np.array([float(t) for t in written.frame_times()])
-    first_shown = probe(path).video_start_s
+    first_shown = probe(path).video.start_s
     # The container may shift the whole file (MPEG-TS does), never a part of it, and an edit list
     # cuts off what comes before zero.
     true_times = np.append(times, times[-1] + 1) - times[times >= 0][0] + first_shown

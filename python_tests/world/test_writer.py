@@ -54,9 +54,10 @@ def decoded(tmp_path_factory):
 
 def test_file_is_what_was_promised(decoded):
     info = probe(decoded[0][0].path)
-    assert (info.video_codec, info.audio_codec) == ("h264", "aac")
-    assert (info.width, info.height, info.fps, info.n_frames) == (64, 64, 16.0, 96)
-    assert (info.sample_rate, info.n_channels, info.has_variable_rate) == (16000, 1, False)
+    assert (info.video.codec, info.audio.codec) == ("h264", "aac")
+    assert (info.video.width, info.video.height, info.video.fps) == (64, 64, 16.0)
+    assert info.video.n_frames == 96 and not info.video.has_variable_rate
+    assert (info.audio.sample_rate, info.audio.n_channels) == (16000, 1)
     assert info.start_s == 0 and info.duration_s == DURATION_S
 
 

@@ -1,0 +1,187 @@
+"""The manifest: one row per media file, in a Parquet file that any table tool reads."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from avts_ext._files import write_atomically
+from avts_ext.data.examine import Examination
+from avts_ext.data.faults import Fault, MediaError
+from avts_ext.data.media import Tracks
+from avts_ext.data.spans import Span
+
+SUFFIX = ".parquet"
+_FORMAT = "avts manifest 1"
+
+
+@dataclass(frozen=True)
+class ManifestRow:
+    """What is known of one file. Times are seconds of the file's clock.
+
+    Attributes:
+        path: relative to the manifest's root, with forward slashes.
+        splits: parts of its data set that it belongs to, such as "train", or "test3" of three.
+        labels: its classes.
+        tracks: what was examined: "both", "video" or "audio".
+        every_frame: whether all frames were decoded, or only enough to see the picture move.
+        n_bytes, mtime_ns: size and time of change when it was examined.
+        content_hash: BLAKE2b of its bytes, 128 bits in hexadecimal.
+        fault: why it is of no use, None if it is.
+        message: one sentence more about the fault.
+        start_s, duration_s: of the stretch with all that was asked for.
+        container: FFmpeg's name of the format; the `video_` and `audio_` columns are those of
+            `VideoInfo` and `AudioInfo`.
+        silence_share, is_static, usable_s: see `Examination`.
+        damaged_from_s: where decoding first fails, None if nowhere.
+    """
+
+    path: str
+    splits: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    tracks: Tracks = "both"
+    every_frame: bool = False
+    n_bytes: int | None = None
+    mtime_ns: int | None = None
+    content_hash: str | None = None
+    fault: Fault | None = None
+    message: str | None = None
+    start_s: float | None = None
+    duration_s: float | None = None
+    container: str | None = None
+    video_codec: str | None = None
+    video_width: int | None = None
+    video_height: int | None = None
+    video_n_frames: int | None = None
+    video_fps: float | None = None
+    video_has_variable_rate: bool | None = None
+    video_start_s: float | None = None
+    video_end_s: float | None = None
+    audio_codec: str | None = None
+    audio_sample_rate: int | None = None
+    audio_n_channels: int | None = None
+    audio_start_s: float | None = None
+    audio_end_s: float | None = None
+    silence_share: float | None = None
+    is_static: bool | None = None
+    damaged_from_s: float | None = None
+    usable_s: tuple[Span, ...] = ()
+
+    def with_fault(self, fault: Fault, message: str) -> ManifestRow:
+        """The same row of a file that is of no use."""
+        return dataclasses.replace(self, fault=fault, message=message)
+
+    def with_examination(self, found: Examination) -> ManifestRow:
+        """The same row with all that was found."""
+        row = dataclasses.replace(
+            self,
+            start_s=found.info.start_s,
+            duration_s=found.info.duration_s,
+            container=found.info.container,
+            silence_share=found.silence_share,
+            is_static=found.is_static,
+            damaged_from_s=found.damaged_s[0][0] if found.damaged_s else None,
+            usable_s=found.usable_s,
+            **_prefixed("video_", found.info.video),
+            **_prefixed("audio_", found.info.audio),
+        )
+        return row.with_fault(*found.fault) if found.fault else row
+
+    def plain(self) -> dict[str, Any]:
+        """Only what JSON and Parquet know; `from_plain` reads it back."""
+        return dataclasses.asdict(self) | {"fault": self.fault and self.fault.value}
+
+    @staticmethod
+    def from_plain(plain: dict[str, Any]) -> ManifestRow:
+        """The row that `plain` told."""
+        fault = plain["fault"]
+        values = plain | {
+            "fault": None if fault is None else Fault(fault),
+            "splits": tuple(plain["splits"]),
+            "labels": tuple(plain["labels"]),
+            "usable_s": tuple((begin, end) for begin, end in plain["usable_s"]),
+        }
+        return ManifestRow(**values)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All files of a folder.
+
+    Attributes:
+        root: the folder.
+        rows: one per file, sorted by path.
+    """
+
+    root: Path
+    rows: Sequence[ManifestRow]
+
+    def error(self, row: ManifestRow) -> MediaError | None:
+        """The fault of a row as an exception, if it has one."""
+        if row.fault is None:
+            return None
+        return MediaError(self.root / row.path, row.fault, row.message or "")
+
+
+_TYPES = {"str": pa.string(), "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()}
+_TYPES |= {"Fault": pa.string(), "Tracks": pa.string(), "tuple[str, ...]": pa.list_(pa.string())}
+_TYPES |= {"tuple[Span, ...]": pa.list_(pa.list_(pa.float64(), 2))}
+
+
+def _schema(root: str) -> pa.Schema:
+    columns = [
+        (field.name, _TYPES[str(field.type).removesuffix(" | None")])
+        for field in dataclasses.fields(ManifestRow)
+    ]
+    return pa.schema(columns, metadata={"format": _FORMAT, "root": root})
+
+
+def write_manifest(path: Path, root: Path, rows: Iterable[ManifestRow]) -> None:
+    """Write rows, sorted by path, as Parquet, completely or not at all.
+
+    The root is stored relative to the manifest's own folder where that contains it, so that both
+    can be moved together, and as an absolute path otherwise.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    folder, root = path.parent.resolve(), root.resolve()
+    stored = os.path.relpath(root, folder) if root.is_relative_to(folder) else str(root)
+    plain = [row.plain() for row in sorted(rows, key=lambda row: row.path)]
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(plain, _schema(stored)), buffer, compression="zstd")
+    write_atomically(path, buffer.getvalue())
+
+
+def read_manifest(path: str | os.PathLike[str]) -> Manifest:
+    """Read what `write_manifest` wrote.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not a manifest.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"manifest must be a file, got {str(path)!r}")
+    try:
+        table = pq.read_table(path)
+    except pa.ArrowException as error:
+        first_line = str(error).partition("\n")[0]
+        raise ValueError(f"manifest {str(path)!r} cannot be read: {first_line}") from None
+    metadata = table.schema.metadata or {}
+    if metadata.get(b"format", b"").decode() != _FORMAT:
+        raise ValueError(f"{str(path)!r} is Parquet, but no {_FORMAT}: make it with avts index")
+    root = path.parent / metadata[b"root"].decode()
+    return Manifest(root, [ManifestRow.from_plain(row) for row in table.to_pylist()])
+
+
+def _prefixed(prefix: str, info: Any) -> dict[str, Any]:
+    return {} if info is None else {prefix + k: v for k, v in dataclasses.asdict(info).items()}

@@ -1,0 +1,104 @@
+"""What a manifest says of a whole collection, for people and for scripts."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from avts_ext.data.manifest import Manifest, ManifestRow
+
+_LATE_S = 0.1  # sound and picture that begin further apart than this are worth a line
+_QUIET_SHARE = 0.5
+
+
+def summary(manifest: Manifest) -> dict[str, Any]:
+    """Counts of a manifest, ready for JSON.
+
+    Returns:
+        "root"; numbers of "files", "usable" ones and their "hours"; "faults", counts by kind;
+        "containers", "video_codecs", "audio_codecs", "sample_rates" and "splits", counts of the
+        usable files; "notes", counts of usable files that are unusual; "duplicates", groups of
+        paths with equal content; "problems", one {"path", "fault", "message"} per unusable file.
+    """
+    rows = manifest.rows
+    usable = [row for row in rows if row.fault is None]
+    return {
+        "root": str(manifest.root),
+        "files": len(rows),
+        "usable": len(usable),
+        "hours": sum(row.duration_s or 0.0 for row in usable) / 3600,
+        "faults": _counts(row.fault.value for row in rows if row.fault is not None),
+        "splits": {
+            split: _coverage([row for row in rows if split in row.splits])
+            for split in sorted({split for row in rows for split in row.splits})
+        },
+        "containers": _counts(row.container for row in usable),
+        "video_codecs": _counts(row.video_codec for row in usable),
+        "audio_codecs": _counts(row.audio_codec for row in usable),
+        "sample_rates": _counts(row.audio_sample_rate for row in usable),
+        "notes": {name: sum(map(test, usable)) for name, test in _NOTES.items()},
+        "duplicates": _duplicates(rows),
+        "problems": [
+            {"path": row.path, "fault": row.fault.value, "message": row.message}
+            for row in rows
+            if row.fault is not None
+        ],
+    }
+
+
+def table(facts: dict[str, Any]) -> str:
+    """The same for people; `facts` from `summary`."""
+    lines = [
+        f"{facts['root']}: {facts['files']} files, {facts['usable']} usable, "
+        f"{facts['hours']:.2f} hours"
+    ]
+    for name in ("faults", "containers", "video_codecs", "audio_codecs", "sample_rates", "notes"):
+        counts = {what: count for what, count in facts[name].items() if count}
+        if counts:
+            lines += ["", name.replace("_", " ")]
+            lines += [f"  {count:8}  {what}" for what, count in counts.items()]
+    if facts["splits"]:
+        lines += ["", "splits"]
+    for split, found in facts["splits"].items():
+        share = found["usable"] / found["files"]
+        lines.append(f"  {found['usable']:8}  {split}: {share:.1%} of {found['files']}")
+    if facts["duplicates"]:
+        lines += ["", "equal content"]
+        lines += [f"  {', '.join(paths)}" for paths in facts["duplicates"]]
+    if facts["problems"]:
+        lines += ["", "problems"]
+    lines += [f"  {row['path']}: {row['fault']}: {row['message']}" for row in facts["problems"]]
+    return "\n".join(lines)
+
+
+def _begins_apart(row: ManifestRow) -> bool:
+    if row.video_start_s is None or row.audio_start_s is None:
+        return False
+    return abs(row.audio_start_s - row.video_start_s) > _LATE_S
+
+
+_NOTES: dict[str, Callable[[ManifestRow], bool]] = {
+    "variable frame rate": lambda row: bool(row.video_has_variable_rate),
+    f"sound and picture begin more than {_LATE_S} s apart": _begins_apart,
+    f"silent for more than {_QUIET_SHARE:.0%}": lambda row: (row.silence_share or 0) > _QUIET_SHARE,
+    "damaged in part": lambda row: row.damaged_from_s is not None,
+}
+
+
+def _counts(values: Iterable[Any]) -> dict[str, int]:
+    """By falling count."""
+    counter = collections.Counter(str(value) for value in values if value is not None)
+    return dict(sorted(counter.items(), key=lambda pair: (-pair[1], pair[0])))
+
+
+def _coverage(rows: list[ManifestRow]) -> dict[str, int]:
+    return {"files": len(rows), "usable": sum(row.fault is None for row in rows)}
+
+
+def _duplicates(rows: Iterable[ManifestRow]) -> list[list[str]]:
+    groups: dict[str, list[str]] = collections.defaultdict(list)
+    for row in rows:
+        if row.content_hash is not None:
+            groups[row.content_hash].append(row.path)
+    return [paths for paths in groups.values() if len(paths) > 1]
