@@ -113,6 +113,8 @@ class _Run:
         for name in self._worlds():
             self._part(f"world: {name}", partial(self._generate, name))
         training = self._pretrain(self.plan.train_videos)
+        for percent in self.plan.subset_percents:
+            self._pretrain(self.plan.subset_videos(percent))
         epochs = self._part("curve over epochs", self._curve)
         subsets = self._part("subset sizes", self._subsets)
         results = self._part("scores", self._scores)
@@ -219,7 +221,6 @@ class _Run:
         held_out, rows = self._held_out(), []
         for percent in self.plan.subset_percents:
             videos = self.plan.subset_videos(percent)
-            self._pretrain(videos)
             measures = self._two_measures(AVTS.load(self._model_path(videos)), held_out)
             rows.append({"percent": percent, "videos": videos, **measures})
         return {"rule": f"{self.plan.epochs} epochs for each part, so fewer steps", "rows": rows}

@@ -14,6 +14,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from avts_ext import __version__
+from avts_ext._files import write_atomically
 
 __all__ = [
     "Result",
@@ -105,11 +106,8 @@ class Result:
 
 def save_results(results: Sequence[Result], path: str | os.PathLike[str]) -> None:
     """Write results as one JSON file; an existing file is replaced only when all is written."""
-    path = Path(path)
-    partial = path.with_name(path.name + ".partial")
     text = json.dumps([result.to_dict() for result in results], indent=2, allow_nan=False)
-    partial.write_text(text + "\n")
-    partial.replace(path)
+    write_atomically(Path(path), f"{text}\n".encode())
 
 
 def load_results(path: str | os.PathLike[str]) -> list[Result]:
