@@ -58,10 +58,11 @@ def main(arguments: list[str] | None = None) -> int:
 def _spell_out_flags(
     functions: Callable[..., Any] | dict[str, Callable[..., Any]], arguments: list[str]
 ) -> list[str]:
-    """``--quick`` alone means ``--quick=true``, which is how jsonargparse wants it."""
+    """``--quick`` becomes ``--quick=true``, as jsonargparse wants it, and ``-o`` ``--output``."""
     every = functions.values() if isinstance(functions, dict) else [functions]
     parameters = [p for function in every for p in inspect.signature(function).parameters.values()]
     flags = {f"--{parameter.name}" for parameter in parameters if parameter.default is False}
+    arguments = ["--output" if argument == "-o" else argument for argument in arguments]
     following = [*arguments[1:], "--"]
     return [
         f"{argument}=true" if argument in flags and after.startswith("--") else argument

@@ -38,7 +38,7 @@ class Examination:
         is_static: whether its picture never changes; None if it was not watched.
         damaged_s: (begin, end) of the stretches that cannot be decoded.
         usable_s: (begin, end) of the stretches of at least one frame that hold all that was asked
-            for, are not damaged and not silent.
+            for, are not damaged and, where synchrony is to be learned, not silent.
     """
 
     info: MediaInfo
@@ -49,10 +49,15 @@ class Examination:
 
     @property
     def fault(self) -> tuple[Fault, str] | None:
-        """Why clips of this file teach nothing of synchrony though it can be read, if so."""
-        if self.silence_share == 1.0:
+        """Why this file is of no use though it can be read, if so.
+
+        Silence and a still picture teach nothing of synchrony, but do not hinder whoever asks for
+        one track alone.
+        """
+        has_both = self.info.audio is not None and self.info.video is not None
+        if has_both and self.silence_share == 1.0:
             return Fault.SILENT, "no sample passes -60 dBFS"
-        if self.is_static:
+        if has_both and self.is_static:
             return Fault.STATIC, "its picture never changes"
         if not self.usable_s:
             message = "what is neither damaged nor silent is shorter than a frame"
@@ -79,7 +84,8 @@ def examine(
     picture = _watch(path, every_frame) if info.video else _Picture(None, [])
     joint = [(info.start_s, info.end_s)]
     damaged = sound.damaged_s + picture.damaged_s
-    usable = subtract(joint, sound.missing_s + sound.silent_s + damaged)
+    silent = sound.silent_s if info.video else []
+    usable = subtract(joint, sound.missing_s + silent + damaged)
     shortest_s = 1 / info.video.fps if info.video else 0.0
     return Examination(
         info=info,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,11 +111,16 @@ def open_index(
 
 def media_paths(root: Path) -> list[Path]:
     """Files under `root` with a media suffix, sorted by relative path."""
+    return files_under(root, MEDIA_SUFFIXES)
+
+
+def files_under(root: Path, suffixes: Container[str]) -> list[Path]:
+    """Files with one of the suffixes, sorted by path below `root`; hidden ones are passed over."""
     paths = []
     for folder, subfolders, names in os.walk(root, onerror=_raise):
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
         paths += [Path(folder, name) for name in names if not name.startswith(".")]
-    paths = [path for path in paths if path.suffix.lower() in MEDIA_SUFFIXES]
+    paths = [path for path in paths if path.suffix.lower() in suffixes]
     return sorted(paths, key=lambda path: path.relative_to(root).as_posix())
 
 

@@ -23,6 +23,10 @@ SUFFIX = ".parquet"
 _FORMAT = "avts manifest 1"
 
 
+# Columns that come from the lists of a data set, not from the file.
+_LISTED = ("splits", "labels", "source", "source_start_s", "source_end_s")
+
+
 @dataclass(frozen=True)
 class ManifestRow:
     """What is known of one file. Times are seconds of the file's clock.
@@ -31,6 +35,9 @@ class ManifestRow:
         path: relative to the manifest's root, with forward slashes.
         splits: parts of its data set that it belongs to, such as "train", or "test3" of three.
         labels: its classes.
+        source: the recording it was cut out of, by its name in the data set; files of one source
+            resemble each other.
+        source_start_s, source_end_s: where in that recording it lies.
         tracks: what was examined: "both", "video" or "audio".
         every_frame: whether all frames were decoded, or only enough to see the picture move.
         n_bytes, mtime_ns: size and time of change when it was examined.
@@ -47,6 +54,9 @@ class ManifestRow:
     path: str
     splits: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    source: str | None = None
+    source_start_s: float | None = None
+    source_end_s: float | None = None
     tracks: Tracks = "both"
     every_frame: bool = False
     n_bytes: int | None = None
@@ -74,6 +84,10 @@ class ManifestRow:
     is_static: bool | None = None
     damaged_from_s: float | None = None
     usable_s: tuple[Span, ...] = ()
+
+    def listed_as(self, listed: ManifestRow) -> ManifestRow:
+        """The same findings, with all that a data set's lists tell taken from another row."""
+        return dataclasses.replace(self, **{name: getattr(listed, name) for name in _LISTED})
 
     def with_fault(self, fault: Fault, message: str) -> ManifestRow:
         """The same row of a file that is of no use."""
@@ -119,10 +133,24 @@ class Manifest:
     Attributes:
         root: the folder.
         rows: one per file, sorted by path.
+        dataset: name in `avts_ext.data.datasets.DATASETS` of the data set whose lists were read.
     """
 
     root: Path
     rows: Sequence[ManifestRow]
+    dataset: str | None = None
+
+    def split(self, name: str) -> list[ManifestRow]:
+        """Rows of one split.
+
+        Raises:
+            ValueError: no row is in it.
+        """
+        rows = [row for row in self.rows if name in row.splits]
+        if not rows:
+            known = sorted({split for row in self.rows for split in row.splits})
+            raise ValueError(f"split must be one of {', '.join(known) or 'none'}, got {name!r}")
+        return rows
 
     def error(self, row: ManifestRow) -> MediaError | None:
         """The fault of a row as an exception, if it has one."""
@@ -136,15 +164,17 @@ _TYPES |= {"Fault": pa.string(), "Tracks": pa.string(), "tuple[str, ...]": pa.li
 _TYPES |= {"tuple[Span, ...]": pa.list_(pa.list_(pa.float64(), 2))}
 
 
-def _schema(root: str) -> pa.Schema:
+def _schema(root: str, dataset: str | None) -> pa.Schema:
     columns = [
         (field.name, _TYPES[str(field.type).removesuffix(" | None")])
         for field in dataclasses.fields(ManifestRow)
     ]
-    return pa.schema(columns, metadata={"format": _FORMAT, "root": root})
+    return pa.schema(columns, {"format": _FORMAT, "root": root, "dataset": dataset or ""})
 
 
-def write_manifest(path: Path, root: Path, rows: Iterable[ManifestRow]) -> None:
+def write_manifest(
+    path: Path, root: Path, rows: Iterable[ManifestRow], dataset: str | None = None
+) -> None:
     """Write rows, sorted by path, as Parquet, completely or not at all.
 
     The root is stored relative to the manifest's own folder where that contains it, so that both
@@ -157,7 +187,8 @@ def write_manifest(path: Path, root: Path, rows: Iterable[ManifestRow]) -> None:
     stored = os.path.relpath(root, folder) if root.is_relative_to(folder) else str(root)
     plain = [row.plain() for row in sorted(rows, key=lambda row: row.path)]
     buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(plain, _schema(stored)), buffer, compression="zstd")
+    table = pa.Table.from_pylist(plain, _schema(stored, dataset))
+    pq.write_table(table, buffer, compression="zstd")
     write_atomically(path, buffer.getvalue())
 
 
@@ -180,7 +211,8 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
     if metadata.get(b"format", b"").decode() != _FORMAT:
         raise ValueError(f"{str(path)!r} is Parquet, but no {_FORMAT}: make it with avts index")
     root = path.parent / metadata[b"root"].decode()
-    return Manifest(root, [ManifestRow.from_plain(row) for row in table.to_pylist()])
+    dataset = metadata.get(b"dataset", b"").decode() or None
+    return Manifest(root, [ManifestRow.from_plain(row) for row in table.to_pylist()], dataset)
 
 
 def _prefixed(prefix: str, info: Any) -> dict[str, Any]:

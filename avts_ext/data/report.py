@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from avts_ext.data.datasets import DATASETS, DataSet
+from avts_ext.data.faults import Fault
 from avts_ext.data.manifest import Manifest, ManifestRow
 
 _LATE_S = 0.1  # sound and picture that begin further apart than this are worth a line
@@ -17,22 +19,27 @@ def summary(manifest: Manifest) -> dict[str, Any]:
 
     Returns:
         "root"; numbers of "files", "usable" ones and their "hours"; "faults", counts by kind;
-        "containers", "video_codecs", "audio_codecs", "sample_rates" and "splits", counts of the
-        usable files; "notes", counts of usable files that are unusual; "duplicates", groups of
-        paths with equal content; "problems", one {"path", "fault", "message"} per unusable file.
+        "containers", "video_codecs", "audio_codecs" and "sample_rates", counts of the usable
+        files; "notes", counts of usable files that are unusual; "duplicates", groups of paths with
+        equal content; "problems", one {"path", "fault", "message"} per unusable file.
+        "splits", by name, and "classes" tell the coverage, each as a dict with "listed", what the
+        lists name; of that "there" and "usable"; and "official", what the data set's authors
+        publish, None if the manifest is of no known data set. "dataset" and "official_source" name
+        both, or are None.
     """
     rows = manifest.rows
     usable = [row for row in rows if row.fault is None]
+    data_set = DATASETS[manifest.dataset] if manifest.dataset else None
     return {
         "root": str(manifest.root),
+        "dataset": manifest.dataset,
+        "official_source": data_set.source if data_set else None,
         "files": len(rows),
         "usable": len(usable),
         "hours": sum(row.duration_s or 0.0 for row in usable) / 3600,
         "faults": _counts(row.fault.value for row in rows if row.fault is not None),
-        "splits": {
-            split: _coverage([row for row in rows if split in row.splits])
-            for split in sorted({split for row in rows for split in row.splits})
-        },
+        "splits": _split_coverage(rows, data_set),
+        "classes": _class_coverage(rows, data_set),
         "containers": _counts(row.container for row in usable),
         "video_codecs": _counts(row.video_codec for row in usable),
         "audio_codecs": _counts(row.audio_codec for row in usable),
@@ -59,16 +66,30 @@ def table(facts: dict[str, Any]) -> str:
             lines += ["", name.replace("_", " ")]
             lines += [f"  {count:8}  {what}" for what, count in counts.items()]
     if facts["splits"]:
-        lines += ["", "splits"]
-    for split, found in facts["splits"].items():
-        share = found["usable"] / found["files"]
-        lines.append(f"  {found['usable']:8}  {split}: {share:.1%} of {found['files']}")
+        lines += ["", coverage_table(facts)]
     if facts["duplicates"]:
         lines += ["", "equal content"]
         lines += [f"  {', '.join(paths)}" for paths in facts["duplicates"]]
-    if facts["problems"]:
+    # Holes of a data set are counted above; there may be hundreds of thousands.
+    problems = [row for row in facts["problems"] if row["fault"] != Fault.MISSING.value]
+    if problems:
         lines += ["", "problems"]
-    lines += [f"  {row['path']}: {row['fault']}: {row['message']}" for row in facts["problems"]]
+    lines += [f"  {row['path']}: {row['fault']}: {row['message']}" for row in problems]
+    return "\n".join(lines)
+
+
+def coverage_table(facts: dict[str, Any]) -> str:
+    """How much of each split is there, for people; `facts` from `summary`."""
+    columns = ("usable", "there", "listed", "official")
+    lines = [" ".join(f"{name:>10}" for name in columns)]
+    for name, found in [*facts["splits"].items(), ("classes", facts["classes"])]:
+        numbers = ["" if found[column] is None else f"{found[column]:,}" for column in columns]
+        line = " ".join(f"{number:>10}" for number in numbers) + f"  {name}"
+        if found["official"] not in (None, found["listed"]):
+            line += "  <- the lists are not the published ones, or not all"
+        lines.append(line)
+    if facts["official_source"]:
+        lines.append(f"official: {facts['official_source']}")
     return "\n".join(lines)
 
 
@@ -92,8 +113,37 @@ def _counts(values: Iterable[Any]) -> dict[str, int]:
     return dict(sorted(counter.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
-def _coverage(rows: list[ManifestRow]) -> dict[str, int]:
-    return {"files": len(rows), "usable": sum(row.fault is None for row in rows)}
+def _split_coverage(
+    rows: Iterable[ManifestRow], data_set: DataSet | None
+) -> dict[str, dict[str, int | None]]:
+    official: Mapping[str, int] = data_set.counts if data_set else {}
+    groups: dict[str, list[ManifestRow]] = {split: [] for split in official}
+    for row in rows:
+        for split in row.splits:
+            groups.setdefault(split, []).append(row)
+    return {
+        split: {
+            "usable": sum(row.fault is None for row in group),
+            "there": sum(row.fault is not Fault.MISSING for row in group),
+            "listed": len(group),
+            "official": official.get(split),
+        }
+        for split, group in groups.items()
+    }
+
+
+def _class_coverage(rows: Iterable[ManifestRow], data_set: DataSet | None) -> dict[str, int | None]:
+    usable, there, listed = set[str](), set[str](), set[str]()
+    for row in rows:
+        listed.update(row.labels)
+        there.update(row.labels if row.fault is not Fault.MISSING else ())
+        usable.update(row.labels if row.fault is None else ())
+    return {
+        "usable": len(usable),
+        "there": len(there),
+        "listed": len(listed),
+        "official": data_set.n_classes if data_set else None,
+    }
 
 
 def _duplicates(rows: Iterable[ManifestRow]) -> list[list[str]]:

@@ -28,6 +28,7 @@ def scan_folder(
     output: str | os.PathLike[str],
     listed: Sequence[ManifestRow] | None = None,
     *,
+    dataset: str | None = None,
     every_frame: bool = False,
     processes: int = 1,
     progress: bool = False,
@@ -41,8 +42,10 @@ def scan_folder(
     Args:
         root: the folder.
         output: the manifest to write or bring up to date.
-        listed: path, splits, labels and tracks of the files to examine; by default all files under
-            `root` that have a media suffix. A listed file that is not there is `Fault.MISSING`.
+        listed: path, tracks, splits, labels and sources of the files to examine; by default all
+            files under `root` that have a media suffix. A listed file that is not there is
+            `Fault.MISSING`.
+        dataset: name of the data set that they are, for the manifest.
         every_frame: decode all frames, which finds all damage but takes several times as long.
         processes: that examine files at the same time.
         progress: show a progress bar.
@@ -80,7 +83,7 @@ def scan_folder(
     except KeyboardInterrupt:
         message = f"{len(done)} of {len(stubs)} files are done, the same command does the rest"
         raise KeyboardInterrupt(message) from None
-    write_manifest(output, root, done)
+    write_manifest(output, root, done, dataset)
     journal.unlink()
     return read_manifest(output)
 
@@ -109,7 +112,7 @@ def _still_known(
         if stub.fault is not None:
             done.append(stub)
         elif row is not None and _holds(row, stub):
-            done.append(dataclasses.replace(row, splits=stub.splits, labels=stub.labels))
+            done.append(row.listed_as(stub))
         else:
             to_do.append(stub)
     return done, to_do
