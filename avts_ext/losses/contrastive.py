@@ -1,4 +1,4 @@
-"""Losses as modules, for training loops."""
+"""The sync loss as a module, with what it learns."""
 
 from __future__ import annotations
 
@@ -73,7 +73,8 @@ class SyncContrastiveLoss(nn.Module):
             windows: media, window starts, groups and silence of the rows, by position or by name
                 as :func:`avts_ext.ops.sync_loss.sync_contrastive_loss` takes them. Without any,
                 row i of both sides belongs together and with no other.
-            named: likewise.
+            named: likewise; and options that differ in this call, such as the ``negatives`` of a
+                curriculum.
 
         Returns:
             The loss, 0-dimensional.
@@ -86,7 +87,7 @@ class SyncContrastiveLoss(nn.Module):
             options["temperature"] = self.log_temperature.exp()
         if self.bias is not None:
             options["bias"] = self.bias
-        return sync_contrastive_loss(video, audio, *windows, **(named | options))
+        return sync_contrastive_loss(video, audio, *windows, **(options | named))
 
     def extra_repr(self) -> str:
         """The options that are not at their default."""

@@ -3,12 +3,13 @@ import doctest
 import pytest
 import torch
 
-from avts_ext import SyncContrastiveLoss, losses
+from avts_ext import SyncContrastiveLoss
+from avts_ext.losses import contrastive
 from avts_ext.ops import sync_contrastive_loss
 
 
 def test_example_runs():
-    result = doctest.testmod(losses)
+    result = doctest.testmod(contrastive)
     assert result.attempted >= 4
     assert result.failed == 0
 
@@ -38,6 +39,17 @@ def test_row_i_belongs_to_row_i_by_default():
     rows = torch.arange(6)
     loss = SyncContrastiveLoss()
     assert torch.equal(loss(video, audio), loss(video, audio, rows, rows))
+
+
+def test_options_of_a_call_win():
+    video, audio = torch.randn(2, 6, 8)
+    ids, starts_s = torch.arange(6) // 2, torch.arange(6) % 2 * 5.0
+    windows = (ids, ids, starts_s, starts_s)
+    curriculum = SyncContrastiveLoss(negatives=("easy",), margin=3.0)
+    second_stage = curriculum(video, audio, *windows, negatives={"easy": 0.75, "hard": 0.25})
+    assert not torch.equal(second_stage, curriculum(video, audio, *windows))
+    expected = SyncContrastiveLoss(negatives={"easy": 0.75, "hard": 0.25}, margin=3.0)
+    assert torch.equal(second_stage, expected(video, audio, *windows))
 
 
 def test_learned_temperature_follows_its_gradient():
