@@ -19,7 +19,7 @@ from avts_ext.data.faults import MediaError, SkipReport, TooManyBrokenFilesError
 from avts_ext.data.index import MediaEntry
 from avts_ext.data.media import MediaReader
 from avts_ext.data.readers import ReaderPool
-from avts_ext.ops.clip_offset import PairKind, sample_clip_offsets
+from avts_ext.ops.clip_offset import ClipStarts, PairKind
 
 # Keep these draws apart from others made from the same seed and epoch.
 _REPLACEMENT, _EASY_NEGATIVE = 2, 3
@@ -106,7 +106,7 @@ class Batch:
 class SyncClipDataset(Dataset[SyncItem]):
     """Maps a key (epoch, item) to a clip of medium `item` and its negative.
 
-    Video and audio starts come from `avts_ext.ops.sample_clip_offsets`: a function of seed, epoch
+    Video and audio starts come from `avts_ext.ops.ClipStarts`: a function of seed, epoch
     and media id, whatever the number of workers, the order of the keys or the other items.
     A broken file is replaced by another medium, chosen likewise, and reported in the item.
 
@@ -142,10 +142,13 @@ class SyncClipDataset(Dataset[SyncItem]):
         self.spec = spec
         self._seed = seed
         self._negatives = negatives
-        self._min_gap_s = min_gap_s
-        self._snap_s = snap_s
-        self._durations_s = torch.tensor([e.duration_s for e in entries], dtype=torch.float64)
-        self._media_ids = torch.tensor([e.media_id for e in entries], dtype=torch.int64)
+        self._starts = ClipStarts.in_seconds(
+            torch.tensor([e.duration_s for e in entries], dtype=torch.float64),
+            clip_s=spec.duration_s,
+            media_ids=torch.tensor([e.media_id for e in entries], dtype=torch.int64),
+            min_gap_s=min_gap_s,
+            snap_s=snap_s,
+        )
         capacity = max_open_readers or (_OPEN_FILES if cache_dir is None else _OPEN_ENTRIES)
         self._readers = ReaderPool(
             functools.partial(open_source, cache_dir=cache_dir, spec=spec), capacity
@@ -185,25 +188,20 @@ class SyncClipDataset(Dataset[SyncItem]):
     def _read(self, epoch: int, index: int, draw: int, skipped: tuple[MediaError, ...]) -> SyncItem:
         entry = self.entries[index]
         # A replacement takes a later draw: its medium may also be met as an item of its own.
-        offsets = sample_clip_offsets(
-            self._durations_s,
+        offsets = self._starts.draw(
             torch.tensor([index]),
-            clip_s=self.spec.duration_s,
             seed=self._seed,
             epoch=epoch,
-            draws=draw + 1,
-            proportions=dict(self._negatives(epoch)),
-            media_ids=self._media_ids,
-            min_gap_s=self._min_gap_s,
-            snap_s=self._snap_s,
+            first_draw=draw,
+            proportions=self._negatives(epoch),
         )
-        start_s = entry.start_s + float(offsets.video_start_s[0, draw])
-        kind = PairKind(int(offsets.kind[0, draw]))
+        start_s = entry.start_s + offsets.video_start.item()
+        kind = PairKind(int(offsets.kind))
         reader = self._readers.get(entry.path)
         clip = reader.read_clip(start_s, self.spec)
         negative, negative_start_s = None, None
         if kind in (PairKind.HARD, PairKind.SUPER_HARD):
-            negative_start_s = entry.start_s + float(offsets.audio_start_s[0, draw])
+            negative_start_s = entry.start_s + offsets.audio_start.item()
             negative, _ = reader.read_audio(
                 negative_start_s, self.spec.duration, self.spec.sample_rate
             )

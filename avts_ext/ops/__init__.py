@@ -1,6 +1,6 @@
 """The operators: stateless functions on tensors, registered with PyTorch's dispatcher."""
 
-from avts_ext.ops.clip_offset import ClipOffsets, PairKind, sample_clip_offsets
+from avts_ext.ops.clip_offset import ClipOffsets, ClipStarts, PairKind, sample_clip_offsets
 from avts_ext.ops.log_mel import log_mel_spectrogram
 from avts_ext.ops.sync_loss import (
     MinedNegatives,
@@ -15,6 +15,7 @@ from avts_ext.ops.sync_options import SyncLossOptions
 
 __all__ = [
     "ClipOffsets",
+    "ClipStarts",
     "MinedNegatives",
     "PairKind",
     "SyncDiagnostics",

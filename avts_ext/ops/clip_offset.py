@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from avts_ext._extension import _C
-from avts_ext.ops._library import LIBRARY, TAGS
+from avts_ext.ops import _clip_offset_operator as _operator
 
 DEFAULT_TICK_S = 1e-6  # resolution of the starts where no snap_s is given
+# Decimal fractions of a second are not exact in binary. Times closer than this are the same, so
+# that a clip of 1 s has its ten places on a grid of 0.1 s in a medium of 1.9 s.
+SAME_TIME_S = 1e-9
+MAX_S = 1e6  # float64 resolves it to a tenth of SAME_TIME_S
 
 
 class PairKind(IntEnum):
@@ -25,62 +29,204 @@ class PairKind(IntEnum):
     SUPER_HARD = 3  # the same medium, windows overlap but are shifted
 
 
+_KINDS = {kind.name.lower(): kind for kind in PairKind}
+
+
 class ClipOffsets(NamedTuple):
-    """Starts of B x draws pairs.
+    """Starts of B x draws pairs, after the start of their medium.
 
     Attributes:
-        video_start_s: (B, draws) float64 seconds after the start of the medium.
-        audio_start_s: (B, draws) float64 seconds after the start of the audio's medium.
+        video_start: (B, draws) float64 seconds or int64 ticks, as the durations were.
+        audio_start: (B, draws), likewise, in the audio's medium.
         kind: (B, draws) int8, values of `PairKind`.
-        audio_media: (B, draws) int64 index of the audio's medium in `durations_s`.
+        audio_media: (B, draws) int64 index of the audio's medium.
         fallback: (B, draws) bool, True where the drawn kind had no admissible position in this
             medium and an easy pair (or, in a set of one medium, a positive one) took its place.
     """
 
-    video_start_s: Tensor
-    audio_start_s: Tensor
+    video_start: Tensor
+    audio_start: Tensor
     kind: Tensor
     audio_media: Tensor
     fallback: Tensor
 
 
-LIBRARY.define(
-    "clip_offset(Tensor last_start, Tensor media_ids, Tensor query, int hard_distance, "
-    "int min_offset, int max_offset, int[] kind_bound, int seed, int epoch, int draws) -> "
-    "(Tensor video_start, Tensor audio_start, Tensor kind, Tensor audio_media, Tensor fallback)",
-    tags=TAGS,
-)
+@dataclass(frozen=True, eq=False)
+class ClipStarts:
+    """Every place where a clip may begin in a set of media: checked once, drawn from often.
 
+    Made by `in_seconds` or `in_ticks`. A draw costs the same for a set of one or of a million
+    media, so a data set keeps one of these and draws per item.
 
-@torch.library.register_fake("avts::clip_offset")
-def _empty_outputs(
-    last_start: Tensor,
-    media_ids: Tensor,
-    query: Tensor,
-    hard_distance: int,
-    min_offset: int,
-    max_offset: int,
-    kind_bound: Sequence[int],
-    seed: int,
-    epoch: int,
-    draws: int,
-) -> tuple[Tensor, ...]:
-    types = (torch.int64, torch.int64, torch.int8, torch.int64, torch.bool)
-    shape = (query.shape[0], draws)
-    return tuple(torch.empty(shape, dtype=dtype, device=query.device) for dtype in types)
+    Attributes:
+        first_range: (N + 1,) int64; medium m has the ranges first_range[m] to
+            first_range[m + 1] - 1 of consecutive starts.
+        first_start: (R,) int64, first start of each range, in grid steps.
+        rank: (R + 1,) int64, number of starts in all ranges before.
+        media_ids: (N,) int64.
+        hard_distance: least distance of a hard pair's starts, in grid steps.
+        min_offset: least shift of a super-hard pair, in grid steps.
+        max_offset: greatest shift of a super-hard pair, in grid steps.
+        step: 0-d float64 seconds or int64 ticks of a grid step.
+    """
 
+    first_range: Tensor
+    first_start: Tensor
+    rank: Tensor
+    media_ids: Tensor
+    hard_distance: int
+    min_offset: int
+    max_offset: int
+    step: Tensor
 
-def _clip_offset_cpu(
-    last_start: Tensor, media_ids: Tensor, query: Tensor, *options: object
-) -> tuple[Tensor, ...]:
-    *options_, epoch, draws = options
-    outputs = _empty_outputs(last_start, media_ids, query, *options_, epoch, draws)  # type: ignore[arg-type]
-    inputs = (last_start.contiguous(), media_ids.contiguous(), query.contiguous())
-    _C.clip_offset(*inputs, *options_, epoch, torch.get_num_threads(), *outputs)
-    return outputs
+    @classmethod
+    def in_seconds(
+        cls,
+        durations_s: Tensor,
+        *,
+        clip_s: float,
+        media_ids: Tensor | None = None,
+        valid_s: Sequence[Sequence[tuple[float, float]]] | None = None,
+        min_gap_s: float = 0.5,
+        min_offset_s: float = 0.25,
+        snap_s: float | None = None,
+    ) -> ClipStarts:
+        """The starts of media measured in seconds. Times closer than a nanosecond are the same.
 
+        Args:
+            durations_s: (N,) float64, each `clip_s` to 10^6.
+            clip_s: length of a clip.
+            media_ids: (N,) int64 identities of the media, by default 0 to N - 1. Give stable ones,
+                so that adding a medium does not change the draws of the others.
+            valid_s: per medium the (begin, end) stretches in which clips may lie, ascending and
+                apart, e.g. without silence and damage; all of each medium if None.
+            min_gap_s: least distance of a hard pair's windows, edge to edge.
+            min_offset_s: least shift of a super-hard pair, whose windows overlap.
+            snap_s: starts are whole multiples of it, e.g. the frame period; at least and by default
+                1 microsecond.
 
-LIBRARY.impl("clip_offset", _clip_offset_cpu, "CPU")
+        Raises:
+            ValueError: an argument is out of its range, or a medium has no place for a clip; the
+                message names it.
+        """
+        step_s = DEFAULT_TICK_S if snap_s is None else snap_s
+        _check_range("snap_s", step_s, DEFAULT_TICK_S, MAX_S)
+        _check_range("clip_s", clip_s, DEFAULT_TICK_S, MAX_S)
+        _check_range("min_gap_s", min_gap_s, 0, MAX_S)
+        _check_range("min_offset_s", min_offset_s, 0, MAX_S)
+        _check_durations("durations_s", durations_s, torch.float64, clip_s, MAX_S, SAME_TIME_S)
+        begin_s, end_s, spans = _stretches("valid_s", valid_s, durations_s, SAME_TIME_S)
+        return _starts(
+            ((begin_s - SAME_TIME_S) / step_s).ceil().clamp(min=0).to(torch.int64),
+            ((end_s - clip_s + SAME_TIME_S) / step_s).floor().to(torch.int64),
+            spans,
+            media_ids,
+            hard_distance=_steps_up(clip_s + min_gap_s, step_s),
+            min_offset=max(1, _steps_up(min_offset_s, step_s)),
+            max_offset=_steps_up(clip_s, step_s) - 1,
+            step=torch.tensor(step_s, dtype=torch.float64),
+        )
+
+    @classmethod
+    def in_ticks(
+        cls,
+        durations: Tensor,
+        *,
+        clip: int,
+        min_gap: int,
+        min_offset: int,
+        media_ids: Tensor | None = None,
+        valid: Sequence[Sequence[tuple[int, int]]] | None = None,
+        snap: int = 1,
+    ) -> ClipStarts:
+        """The starts of media measured in integer ticks of any length, e.g. audio samples.
+
+        Args:
+            durations: (N,) int64, each `clip` to 2^53.
+            clip: length of a clip.
+            min_gap: least distance of a hard pair's windows, edge to edge.
+            min_offset: least shift of a super-hard pair, whose windows overlap.
+            media_ids: as for `in_seconds`.
+            valid: as for `in_seconds`, in ticks.
+            snap: starts are whole multiples of it.
+
+        Raises:
+            ValueError: as for `in_seconds`.
+        """
+        most = _operator.MAX_STEPS
+        _check_range("snap", snap, 1, most)
+        _check_range("clip", clip, 1, most)
+        _check_range("min_gap", min_gap, 0, most - clip)
+        _check_range("min_offset", min_offset, 0, most)
+        _check_durations("durations", durations, torch.int64, clip, most, 0)
+        begin, end, spans = _stretches("valid", valid, durations, 0)
+        return _starts(
+            -torch.div(-begin, snap, rounding_mode="floor"),
+            torch.div(end - clip, snap, rounding_mode="floor"),
+            spans,
+            media_ids,
+            hard_distance=-(-(clip + min_gap) // snap),
+            min_offset=max(1, -(-min_offset // snap)),
+            max_offset=-(-clip // snap) - 1,
+            step=torch.tensor(snap, dtype=torch.int64),
+        )
+
+    def __len__(self) -> int:
+        """Number of media."""
+        return self.media_ids.shape[0]
+
+    def draw(
+        self,
+        query: Tensor | None = None,
+        *,
+        seed: int,
+        epoch: int = 0,
+        draws: int = 1,
+        first_draw: int = 0,
+        proportions: Mapping[str, float] | None = None,
+    ) -> ClipOffsets:
+        """Draw where the video and audio clips of pairs begin.
+
+        Every pair is a pure function of (seed, epoch, media id, draw), of the starts in its medium
+        and, if easy, of the list of media: the same in any batch, order, process or thread, on any
+        device. PyTorch's random state is neither read nor advanced. Over the admissible (video
+        start, audio start) pairs of its kind a draw is uniform.
+
+        Args:
+            query: (B,) int64 indices of the media to draw for; all of them if None.
+            seed: any 64-bit integer.
+            epoch: 0 to 2^31 - 1.
+            draws: pairs per medium.
+            first_draw: number of the first of them; first_draw + draws is at most 2^32.
+            proportions: weights of "positive", "easy", "hard" and "super_hard"; those not named are
+                0. By default positive and easy, one to one.
+
+        Returns:
+            `ClipOffsets` with tensors of shape (B, draws).
+
+        Raises:
+            ValueError: an argument is out of its range; the message names it.
+        """
+        if query is None:
+            query = torch.arange(len(self), device=self.media_ids.device)
+        video_start, audio_start, kind, audio_media, fallback = torch.ops.avts.clip_offset(
+            self.first_range,
+            self.first_start,
+            self.rank,
+            self.media_ids,
+            query,
+            self.hard_distance,
+            self.min_offset,
+            self.max_offset,
+            _kind_bounds(proportions or {"positive": 1.0, "easy": 1.0}),
+            _as_signed64(seed),
+            epoch,
+            first_draw,
+            draws,
+        )
+        return ClipOffsets(
+            video_start * self.step, audio_start * self.step, kind, audio_media, fallback
+        )
 
 
 def sample_clip_offsets(
@@ -91,118 +237,146 @@ def sample_clip_offsets(
     seed: int,
     epoch: int = 0,
     draws: int = 1,
+    first_draw: int = 0,
     proportions: Mapping[str, float] | None = None,
     media_ids: Tensor | None = None,
+    valid_s: Sequence[Sequence[tuple[float, float]]] | None = None,
     min_gap_s: float = 0.5,
     min_offset_s: float = 0.25,
     snap_s: float | None = None,
 ) -> ClipOffsets:
-    """Draw where the video and audio clips of training or evaluation pairs begin.
+    """`ClipStarts.in_seconds` and `ClipStarts.draw` in one call, which have the arguments.
 
-    Every pair is a pure function of (seed, epoch, media id, draw), of its medium's duration and,
-    if easy, of the list of durations: the same in any batch, order, process or thread, on any
-    device. PyTorch's random state is neither read nor advanced. Over the admissible (video start,
-    audio start) pairs of its kind a draw is exactly uniform, counted in ticks of `snap_s`.
-
-    Args:
-        durations_s: (N,) float64, seconds, of all media of the set; each at least `clip_s`.
-        query: (B,) int64 indices of the media to draw for; all of them if None.
-        clip_s: length of a clip in seconds.
-        seed: any 64-bit integer.
-        epoch: 0 to 2^31 - 1.
-        draws: pairs per medium.
-        proportions: weights of "positive", "easy", "hard" and "super_hard"; those not named are 0.
-            By default positive and easy, one to one.
-        media_ids: (N,) int64 identities of the media, by default 0 to N - 1. Give stable ones, so
-            that adding a medium does not change the draws of the others.
-        min_gap_s: least distance of a hard pair's windows, edge to edge.
-        min_offset_s: least shift of a super-hard pair, whose windows overlap.
-        snap_s: starts are whole multiples of it, e.g. the frame period; 1 microsecond if None.
-
-    Returns:
-        `ClipOffsets` with tensors of shape (B, draws).
-
-    Raises:
-        ValueError: an argument is out of its range; the message names it.
+    It looks at every medium of the set. To draw often for a few of many, keep a `ClipStarts`.
     """
-    _check(durations_s, query, media_ids, clip_s, epoch, draws, min_gap_s, min_offset_s, snap_s)
-    tick_s = DEFAULT_TICK_S if snap_s is None else snap_s
-    count = durations_s.shape[0]
-    every = torch.arange(count, device=durations_s.device)
-    video, audio, kind, audio_media, fallback = torch.ops.avts.clip_offset(
-        # Rounded towards fewer starts and wider gaps: no clip may run past an end.
-        ((durations_s - clip_s) / tick_s).floor().to(torch.int64),
-        every if media_ids is None else media_ids,
-        every if query is None else query,
-        math.ceil((clip_s + min_gap_s) / tick_s),
-        max(1, math.ceil(min_offset_s / tick_s)),
-        math.ceil(clip_s / tick_s) - 1,
-        _kind_bounds(proportions or {"positive": 1.0, "easy": 1.0}),
-        _as_signed64(seed),
-        epoch,
-        draws,
+    starts = ClipStarts.in_seconds(
+        durations_s,
+        clip_s=clip_s,
+        media_ids=media_ids,
+        valid_s=valid_s,
+        min_gap_s=min_gap_s,
+        min_offset_s=min_offset_s,
+        snap_s=snap_s,
     )
-    # An integer tensor times a float would round to float32, a tenth of a millisecond at an hour.
-    video_start_s, audio_start_s = video.double() * tick_s, audio.double() * tick_s
-    return ClipOffsets(video_start_s, audio_start_s, kind, audio_media, fallback)
+    return starts.draw(
+        query,
+        seed=seed,
+        epoch=epoch,
+        draws=draws,
+        first_draw=first_draw,
+        proportions=proportions,
+    )
+
+
+def _steps_up(time_s: float, step_s: float) -> int:
+    return math.ceil((time_s - SAME_TIME_S) / step_s)
+
+
+def _check_range(name: str, value: float, least: float, most: float) -> None:
+    if not least <= value <= most:
+        raise ValueError(f"{name} is {value}, expected {least} to {most}")
+
+
+def _check_durations(
+    name: str, durations: Tensor, dtype: torch.dtype, clip: float, most: float, same: float
+) -> None:
+    if durations.dtype != dtype or durations.dim() != 1:
+        raise ValueError(
+            f"{name} is {durations.dtype} of shape {tuple(durations.shape)}, expected (N,) {dtype}"
+        )
+    if torch.compiler.is_compiling():
+        return  # values are not known; the kernel looks at those it draws from
+    wrong = ~((durations >= clip - same) & (durations <= most))
+    if wrong.any():
+        i = int(wrong.nonzero()[0])
+        raise ValueError(
+            f"{name}[{i}] is {durations[i].item()}, expected the clip's length, {clip}, to {most}"
+        )
+
+
+def _stretches(
+    name: str,
+    valid: Sequence[Sequence[tuple[float, float]]] | None,
+    durations: Tensor,
+    same: float,
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Begin and end of every valid stretch, and how many each medium has; None: one each."""
+    if valid is None:
+        return torch.zeros_like(durations), durations, None
+    if len(valid) != len(durations):
+        raise ValueError(f"{name} has {len(valid)} elements, expected one per duration")
+    for i, (spans, duration) in enumerate(zip(valid, durations.tolist(), strict=True)):
+        free_from = -1.0
+        for begin, end in spans:
+            if not (0 <= begin < end <= duration + same and begin > free_from):
+                raise ValueError(
+                    f"{name}[{i}] has ({begin}, {end}), expected begin < end within 0 to "
+                    f"{duration}, ascending and apart"
+                )
+            free_from = end
+    flat = [span for spans in valid for span in spans]
+    table = torch.tensor(flat, dtype=durations.dtype, device=durations.device).view(-1, 2)
+    counts = torch.tensor([len(spans) for spans in valid], device=durations.device)
+    return table[:, 0], table[:, 1], counts
+
+
+def _starts(
+    first: Tensor,
+    last: Tensor,
+    spans: Tensor | None,
+    media_ids: Tensor | None,
+    *,
+    hard_distance: int,
+    min_offset: int,
+    max_offset: int,
+    step: Tensor,
+) -> ClipStarts:
+    width = last - first + 1
+    if spans is None:
+        count = len(first)
+        first_range = torch.arange(count + 1, device=first.device)
+    else:
+        count = len(spans)
+        room = width > 0
+        owner = torch.arange(count, device=first.device).repeat_interleave(spans)[room]
+        first, width = first[room], width[room]
+        ranges = torch.bincount(owner, minlength=count)
+        if not ranges.all():
+            i = int((ranges == 0).nonzero()[0])
+            raise ValueError(
+                f"valid stretches of medium {i} are too short, expected room for a clip"
+            )
+        first_range = torch.nn.functional.pad(ranges.cumsum(0), (1, 0))
+    if media_ids is None:
+        media_ids = torch.arange(count, device=first.device)
+    elif media_ids.dtype != torch.int64 or media_ids.shape != (count,):
+        raise ValueError(
+            f"media_ids is {media_ids.dtype} of shape {tuple(media_ids.shape)}, expected one "
+            f"torch.int64 per duration, ({count},)"
+        )
+    rank = torch.nn.functional.pad(width.cumsum(0), (1, 0))
+    return ClipStarts(
+        first_range, first, rank, media_ids, hard_distance, min_offset, max_offset, step
+    )
 
 
 def _kind_bounds(proportions: Mapping[str, float]) -> list[int]:
     """Bound k: kinds up to k hold the 32-bit numbers below it."""
-    names = [kind.name.lower() for kind in PairKind]
-    unknown = set(proportions) - set(names)
-    if unknown:
-        raise ValueError(f"proportions names {sorted(unknown)}, expected some of {names}")
-    weights = [float(proportions.get(name, 0.0)) for name in names]
-    if not all(0 <= w < math.inf for w in weights) or sum(weights) == 0:
+    if not proportions.keys() <= _KINDS.keys():
+        unknown = sorted(proportions.keys() - _KINDS.keys())
+        raise ValueError(f"proportions names {unknown}, expected some of {list(_KINDS)}")
+    weights = [proportions.get(name, 0.0) for name in _KINDS]
+    total = sum(weights)
+    if not (min(weights) >= 0 and 0 < total < math.inf):
         raise ValueError(
             f"proportions is {dict(proportions)}, expected finite weights >= 0, not all 0"
         )
-    total = sum(weights)
-    bounds = [round(2**32 * sum(weights[: k + 1]) / total) for k in range(len(weights))]
     last_used = max(k for k, weight in enumerate(weights) if weight > 0)
-    return bounds[:last_used] + [2**32] * (len(weights) - last_used)
+    bounds = [round(2**32 * sum(weights[: k + 1]) / total) for k in range(last_used)]
+    return bounds + [2**32] * (len(weights) - last_used)
 
 
 def _as_signed64(seed: int) -> int:
     if not -(2**63) <= seed < 2**64:
         raise ValueError(f"seed is {seed}, expected an integer of 64 bits")
     return (seed + 2**63) % 2**64 - 2**63
-
-
-def _check(
-    durations_s: Tensor,
-    query: Tensor | None,
-    media_ids: Tensor | None,
-    clip_s: float,
-    epoch: int,
-    draws: int,
-    min_gap_s: float,
-    min_offset_s: float,
-    snap_s: float | None,
-) -> None:
-    if durations_s.dtype != torch.float64 or durations_s.dim() != 1:
-        raise ValueError(
-            f"durations_s is {durations_s.dtype} of shape {tuple(durations_s.shape)}, "
-            "expected (N,) torch.float64"
-        )
-    for name, ids in (("query", query), ("media_ids", media_ids)):
-        if ids is not None and (ids.dtype != torch.int64 or ids.dim() != 1):
-            raise ValueError(
-                f"{name} is {ids.dtype} of shape {tuple(ids.shape)}, expected 1-D torch.int64"
-            )
-    if media_ids is not None and media_ids.shape != durations_s.shape:
-        raise ValueError(
-            f"media_ids has {media_ids.shape[0]} elements, expected one per duration, "
-            f"{durations_s.shape[0]}"
-        )
-    for name, value in (("clip_s", clip_s), ("snap_s", 1.0 if snap_s is None else snap_s)):
-        if not 0 < value < math.inf:
-            raise ValueError(f"{name} is {value}, expected a positive number of seconds")
-    for name, value in (("min_gap_s", min_gap_s), ("min_offset_s", min_offset_s)):
-        if not 0 <= value < math.inf:
-            raise ValueError(f"{name} is {value}, expected 0 or more seconds")
-    if not 0 <= epoch < 2**31:
-        raise ValueError(f"epoch is {epoch}, expected 0 to 2^31 - 1")
-    if not 0 <= draws < 2**32:
-        raise ValueError(f"draws is {draws}, expected 0 to 2^32 - 1")

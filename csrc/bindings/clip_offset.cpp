@@ -26,13 +26,21 @@ TensorView table_of(py::handle object, const char* name, DType dtype, int64_t ro
       .expect_contiguous();
 }
 
-void clip_offset(py::handle last_start, py::handle media_ids, py::handle query,
-                 int64_t hard_distance, int64_t min_offset, int64_t max_offset,
-                 std::array<uint64_t, 4> kind_bound, int64_t seed, uint32_t epoch, int threads,
-                 py::handle video_start, py::handle audio_start, py::handle kind,
-                 py::handle audio_media, py::handle fallback) {
-  const TensorView last = vector_of(last_start, "durations_s", DType::i64, -1);
-  const TensorView ids = vector_of(media_ids, "media_ids", DType::i64, last.shape[0]);
+void clip_offset(py::handle first_range, py::handle first_start, py::handle rank,
+                 py::handle media_ids, py::handle query, int64_t hard_distance, int64_t min_offset,
+                 int64_t max_offset, std::array<uint64_t, 4> kind_bound, int64_t seed,
+                 uint32_t epoch, uint32_t first_draw, int threads, py::handle video_start,
+                 py::handle audio_start, py::handle kind, py::handle audio_media,
+                 py::handle fallback) {
+  const TensorView ids = vector_of(media_ids, "media_ids", DType::i64, -1);
+  const TensorView starts = vector_of(first_start, "first_start", DType::i64, -1);
+  const int64_t count = ids.shape[0], ranges = starts.shape[0];
+  const ClipMedia media{vector_of(first_range, "first_range", DType::i64, count + 1).as<int64_t>(),
+                        starts.as<int64_t>(),
+                        vector_of(rank, "rank", DType::i64, ranges + 1).as<int64_t>(),
+                        ids.as<int64_t>(),
+                        count,
+                        ranges};
   const TensorView queries = vector_of(query, "query", DType::i64, -1);
   const int64_t rows = queries.shape[0];
   const TensorView video = table_of(video_start, "video_start", DType::i64, rows, -1);
@@ -44,11 +52,10 @@ void clip_offset(py::handle last_start, py::handle media_ids, py::handle query,
       table_of(kind, "kind", DType::i8, rows, draws).as<int8_t>(),
       table_of(fallback, "fallback", DType::boolean, rows, draws).as<bool>()};
   ClipOffsetOptions options{hard_distance, min_offset, max_offset, {}, static_cast<uint64_t>(seed),
-                            epoch};
+                            epoch,         first_draw};
   std::copy(kind_bound.begin(), kind_bound.end(), options.kind_bound);
   py::gil_scoped_release release;
-  sample_clip_offsets(last.as<int64_t>(), ids.as<int64_t>(), last.shape[0], queries.as<int64_t>(),
-                      rows, draws, options, threads, out);
+  sample_clip_offsets(media, queries.as<int64_t>(), rows, draws, options, threads, out);
 }
 
 }  // namespace

@@ -1,13 +1,28 @@
 import math
+from collections import Counter
+from fractions import Fraction
+from itertools import combinations_with_replacement
 
 import pytest
+import scipy.stats
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from avts_ext import LogMelSpectrogram
 from avts_ext._extension import _C
-from avts_ext.ops.clip_offset import PairKind, _kind_bounds, sample_clip_offsets
-from avts_ext.ops.reference.clip_offset import draw_pair, philox4x32_10
+from avts_ext.ops.clip_offset import (
+    ClipStarts,
+    PairKind,
+    _kind_bounds,
+    sample_clip_offsets,
+)
+from avts_ext.ops.reference.clip_offset import (
+    distant_pieces,
+    draw_pair,
+    near_pieces,
+    philox4x32_10,
+)
 
 EACH_KIND = {"positive": 1, "easy": 1, "hard": 1, "super_hard": 1}
 
@@ -41,133 +56,220 @@ def test_philox_known_answers(counter, key, expected):
     assert tuple(_C.philox(counter, key)) == expected
 
 
-@settings(max_examples=200, deadline=None)
-@given(
-    durations=st.lists(st.floats(1.0, 40.0), min_size=1, max_size=6),
-    weights=st.lists(st.floats(0, 1), min_size=4, max_size=4).filter(lambda w: sum(w) > 0),
-    seed=st.integers(-(2**63), 2**64 - 1),
-    epoch=st.integers(0, 2**31 - 1),
-    id_base=st.integers(-(2**63), 2**63 - 10),
-    gap_s=st.floats(0, 3),
-    offset_s=st.floats(0, 1.5),
-    snap_s=st.sampled_from([None, 1 / 16, 0.04, 0.3]),
-)
-def test_equals_reference_and_keeps_its_promises(
-    durations, weights, seed, epoch, id_base, gap_s, offset_s, snap_s
-):
-    tick, clip_s, draws = snap_s or 1e-6, 1.0, 3
-    ids = torch.arange(len(durations)) + id_base
-    proportions = dict(zip(("positive", "easy", "hard", "super_hard"), weights, strict=True))
-    got = sample_clip_offsets(
-        seconds(*durations),
-        clip_s=clip_s,
-        seed=seed,
-        epoch=epoch,
-        draws=draws,
-        proportions=proportions,
-        media_ids=ids,
-        min_gap_s=gap_s,
-        min_offset_s=offset_s,
-        snap_s=snap_s,
-    )
-    last_start = [math.floor((d - clip_s) / tick) for d in durations]
-    for i, duration in enumerate(durations):
-        for k in range(draws):
-            video, audio, kind, partner, fallback = draw_pair(
-                last_start,
+@st.composite
+def stretches(draw, clip: int, longest: int):
+    """Ascending (begin, end) stretches of one medium, at least one with room for a clip."""
+    cuts = draw(st.lists(st.integers(0, longest), min_size=2, max_size=8, unique=True))
+    cuts.sort()
+    spans = [(a, b) for a, b in zip(cuts[::2], cuts[1::2], strict=False)]
+    at = cuts[len(spans) * 2 - 1] + 1
+    return [*spans, (at, at + clip + draw(st.integers(0, longest)))]
+
+
+@st.composite
+def requests(draw):
+    """Media in ticks, the options of `ClipStarts.in_ticks`, and those of `ClipStarts.draw`."""
+    clip = draw(st.integers(1, 60))
+    longest = draw(st.sampled_from([10, 1000, 10**6, 2**47]))
+    valid = draw(st.lists(stretches(clip, longest), min_size=1, max_size=5))
+    media = {
+        "durations": torch.tensor([spans[-1][1] for spans in valid]),
+        "valid": draw(st.sampled_from([None, valid])),
+        "clip": clip,
+        "min_gap": draw(st.integers(0, 2 * clip)),
+        "min_offset": draw(st.integers(0, clip)),
+        "media_ids": torch.arange(len(valid)) + draw(st.integers(-(2**63), 2**63 - 10)),
+    }
+    weights = draw(st.lists(st.floats(0, 1), min_size=4, max_size=4).filter(lambda w: sum(w) > 0))
+    drawing = {
+        "seed": draw(st.integers(-(2**63), 2**64 - 1)),
+        "epoch": draw(st.integers(0, 2**31 - 1)),
+        "first_draw": draw(st.integers(0, 2**32 - 3)),
+        "draws": 3,
+        "proportions": dict(zip(("positive", "easy", "hard", "super_hard"), weights, strict=True)),
+    }
+    return media, drawing
+
+
+def ranges_of(spans, clip: int):
+    """(first start, number of starts) of each stretch with room for a clip."""
+    return [(begin, end - clip - begin + 1) for begin, end in spans if end - clip >= begin]
+
+
+@settings(max_examples=300, deadline=None)
+@given(requests())
+def test_equals_reference_and_keeps_its_promises(request_):
+    media, drawing = request_
+    drawn = ClipStarts.in_ticks(**media).draw(**drawing)
+    clip = media["clip"]
+    spans = media["valid"] or [[(0, d)] for d in media["durations"].tolist()]
+    ranges = [ranges_of(s, clip) for s in spans]
+
+    def is_valid(medium, start):
+        return any(begin <= start and start + clip <= end for begin, end in spans[medium])
+
+    for i in range(len(ranges)):
+        for k in range(drawing["draws"]):
+            found = tuple(t[i, k].item() for t in drawn)
+            assert found == draw_pair(
+                ranges,
                 i,
-                int(ids[i]),
-                k,
-                hard_distance=math.ceil((clip_s + gap_s) / tick),
-                min_offset=max(1, math.ceil(offset_s / tick)),
-                max_offset=math.ceil(clip_s / tick) - 1,
-                kind_bound=_kind_bounds(proportions),
-                seed=seed,
-                epoch=epoch,
+                int(media["media_ids"][i]),
+                drawing["first_draw"] + k,
+                hard_distance=clip + media["min_gap"],
+                min_offset=max(1, media["min_offset"]),
+                max_offset=clip - 1,
+                kind_bound=_kind_bounds(drawing["proportions"]),
+                seed=drawing["seed"],
+                epoch=drawing["epoch"],
             )
-            found = [t[i, k].item() for t in got]
-            assert found == [video * tick, audio * tick, kind, partner, fallback]
-            shift = abs(found[0] - found[1])
-            assert 0 <= found[0] <= duration - clip_s + 1e-9
-            assert 0 <= found[1] <= durations[partner] - clip_s + 1e-9
+            video, audio, kind, partner, _ = found
+            assert is_valid(i, video) and is_valid(partner, audio)
+            assert (partner != i) == (kind == PairKind.EASY)
             if kind == PairKind.POSITIVE:
-                assert shift == 0 and partner == i
-            elif kind == PairKind.EASY:
-                assert partner != i
-            elif kind == PairKind.HARD:
-                assert partner == i and shift >= clip_s + gap_s - 1e-9
-            else:
-                assert partner == i and max(offset_s, 1e-7) - 1e-9 <= shift < clip_s
+                assert video == audio
+            elif kind == PairKind.HARD:  # edge to edge
+                assert abs(video - audio) - clip >= media["min_gap"]
+            elif kind == PairKind.SUPER_HARD:
+                assert max(1, media["min_offset"]) <= abs(video - audio) < clip
 
 
-def chi_square(counts: torch.Tensor) -> float:
-    expected = counts.sum() / counts.numel()
-    return float(((counts - expected) ** 2 / expected).sum())
+def probabilities(pieces):
+    """Exact distribution of the pair that is drawn from the reference's pieces."""
+    result, total = Counter(), sum(piece.size for piece in pieces)
+    for piece in pieces:
+        share = Fraction(piece.size, total * piece.rows * piece.columns)
+        for i in range(piece.rows):
+            for j in range(piece.columns):
+                result[piece.pair(i, j)] += share
+    return result
+
+
+def uniform(pairs):
+    return {pair: Fraction(1, len(pairs)) for pair in pairs}
+
+
+@settings(max_examples=200, deadline=None)
+@given(stretches(3, 12), st.integers(1, 12), st.integers(1, 6), st.integers(0, 8))
+def test_reference_is_exactly_uniform(valid, distance, min_offset, max_offset):
+    """Each admissible pair has the same probability, as a fraction, and no other has any."""
+    ranges = ranges_of(valid, 3)
+    starts = [first + i for first, width in ranges for i in range(width)]
+    pairs = list(combinations_with_replacement(starts, 2))
+    distant = [(early, late) for early, late in pairs if late - early >= distance]
+    assert probabilities(list(distant_pieces(ranges, distance))) == uniform(distant)
+    near = [
+        (early, late)
+        for early, late in pairs
+        if min_offset <= late - early <= max_offset
+        and any(first <= early and late < first + width for first, width in ranges)
+    ]
+    assert probabilities(list(near_pieces(ranges, min_offset, max_offset))) == uniform(near)
+
+
+# The seeds are fixed, so a test below always gives the same p. Were the draws not uniform it would
+# be close to zero; uniform draws give one below this for one seed in a thousand.
+LEAST_P = 1e-3
+
+
+def p_of_uniform(counts) -> float:
+    return scipy.stats.chisquare(counts).pvalue
+
+
+@pytest.mark.parametrize("valid", [None, [[(0, 4), (5, 13), (14, 17), (18, 29)]]])
+@pytest.mark.parametrize("kind", ["positive", "hard", "super_hard"])
+def test_starts_are_uniform_over_the_admissible_pairs(kind, valid):
+    clip, gap, offset = 4, 2, 2
+    media = ClipStarts.in_ticks(
+        torch.tensor([29 if valid else 15]), clip=clip, min_gap=gap, min_offset=offset, valid=valid
+    )
+    drawn = media.draw(seed=3, draws=40000, proportions={kind: 1})
+    ranges = ranges_of(valid[0] if valid else [(0, 15)], clip)
+    starts = [(r, first + i) for r, (first, width) in enumerate(ranges) for i in range(width)]
+    admissible = {
+        "positive": lambda shift, one_range: shift == 0,
+        "hard": lambda shift, one_range: shift >= clip + gap,
+        "super_hard": lambda shift, one_range: one_range and offset <= shift < clip,
+    }[kind]
+    pairs = {
+        (video, audio)
+        for range1, video in starts
+        for range2, audio in starts
+        if admissible(abs(video - audio), range1 == range2)
+    }
+    counts = Counter(zip(drawn.video_start[0].tolist(), drawn.audio_start[0].tolist(), strict=True))
+    assert counts.keys() == pairs and not drawn.fallback.any()
+    assert p_of_uniform(list(counts.values())) > LEAST_P
+
+
+def test_easy_partners_and_starts_are_uniform_and_independent():
+    media = ClipStarts.in_ticks(torch.full((4,), 12), clip=3, min_gap=0, min_offset=1)
+    drawn = media.draw(torch.tensor([2]), seed=1, draws=60000, proportions={"easy": 1})
+    columns = (drawn.audio_media[0], drawn.video_start[0], drawn.audio_start[0])
+    counts = Counter(zip(*(column.tolist() for column in columns), strict=True))
+    assert counts.keys() == {(m, v, a) for m in (0, 1, 3) for v in range(10) for a in range(10)}
+    assert p_of_uniform(list(counts.values())) > LEAST_P
+
+
+def test_kinds_have_their_proportions():
+    proportions = {"positive": 0.4, "easy": 0.3, "hard": 0.2, "super_hard": 0.1}
+    drawn = sample_clip_offsets(
+        seconds(9, 9), torch.tensor([0]), clip_s=1, seed=5, draws=40000, proportions=proportions
+    )
+    counts = torch.bincount(drawn.kind[0], minlength=4).double()
+    expected = 40000 * torch.tensor(list(proportions.values()), dtype=torch.float64)
+    assert scipy.stats.chisquare(counts, expected).pvalue > LEAST_P
 
 
 @pytest.mark.parametrize(
-    ("kind", "pairs"),
+    ("first", "second"),
     [
-        ("positive", 7),
-        ("hard", 2 * 3),  # |shift| >= 5 of 7 starts: (0,5) (0,6) (1,6) and mirrored
-        ("super_hard", 2 * (5 + 4 + 3)),  # |shift| 2 to 4: 5, 4 and 3 places each way
+        ({"seed": 1}, {"seed": 2}),
+        ({"epoch": 0}, {"epoch": 1}),
+        ({"media": 0}, {"media": 1}),
+        ({"first_draw": 0}, {"first_draw": 20000}),
     ],
 )
-def test_starts_are_uniform_over_the_admissible_pairs(kind, pairs):
-    n = 24000
-    drawn = sample_clip_offsets(
-        seconds(10.5),
-        clip_s=4.5,
-        seed=3,
-        draws=n,
-        proportions={kind: 1},
-        min_gap_s=0.5,
-        min_offset_s=2,
-        snap_s=1.0,
+def test_draws_of_different_keys_are_independent(first, second):
+    media = ClipStarts.in_ticks(
+        torch.tensor([10, 10]), clip=1, min_gap=0, min_offset=1, media_ids=torch.tensor([7, 8])
     )
-    cells, counts = torch.unique(
-        (drawn.video_start_s * 100 + drawn.audio_start_s).flatten(), return_counts=True
-    )
-    assert len(cells) == pairs and not drawn.fallback.any()
-    # Mean pairs - 1, standard deviation sqrt(2 (pairs - 1)): five of them.
-    assert chi_square(counts.double()) < pairs - 1 + 5 * math.sqrt(2 * (pairs - 1))
 
+    def starts(media_index=0, **key):
+        key = {"seed": 0, "epoch": 0, **key}
+        query = torch.tensor([key.pop("media", media_index)])
+        return media.draw(query, draws=20000, proportions={"positive": 1}, **key).video_start[0]
 
-def test_easy_partners_and_starts_are_uniform():
-    n = 30000
-    drawn = sample_clip_offsets(
-        seconds(3, 3, 3, 3), torch.tensor([2]), clip_s=1, seed=1, draws=n, proportions={"easy": 1}
-    )
-    counts = torch.bincount(drawn.audio_media[0], minlength=4).double()
-    assert counts[2] == 0
-    assert chi_square(counts[[0, 1, 3]]) < 2 + 5 * 2
-    for starts in (drawn.video_start_s[0], drawn.audio_start_s[0]):
-        assert chi_square(torch.histc(starts.float(), 20, 0, 2).double()) < 19 + 5 * math.sqrt(38)
-    both = torch.stack([drawn.video_start_s[0], drawn.audio_start_s[0]])
-    assert abs(torch.corrcoef(both)[0, 1]) < 5 / math.sqrt(n)
-
-
-def test_proportions_are_kept():
-    n = 40000
-    drawn = sample_clip_offsets(
-        seconds(9, 9), torch.tensor([0]), clip_s=1, seed=5, draws=n, proportions=EACH_KIND
-    )
-    assert chi_square(torch.bincount(drawn.kind[0], minlength=4).double()) < 3 + 5 * math.sqrt(6)
+    table = torch.bincount(starts(**first) * 10 + starts(**second), minlength=100)
+    assert p_of_uniform(table) > LEAST_P
 
 
 def test_a_draw_depends_on_its_own_key_only():
-    durations = seconds(*torch.linspace(3, 9, 40).tolist())
+    """Not on the order, the batch or shard it is in, nor on how many draws are made at once."""
     ids = torch.arange(40) * 7919
-    options = {"clip_s": 1.0, "seed": 11, "epoch": 4, "proportions": EACH_KIND, "draws": 5}
-    everything = sample_clip_offsets(durations, media_ids=ids, **options)
+    media = ClipStarts.in_seconds(torch.linspace(3, 9, 40).double(), clip_s=1.0, media_ids=ids)
+    options = {"seed": 11, "epoch": 4, "proportions": EACH_KIND}
+    everything = media.draw(draws=5, **options)
     order = torch.randperm(40)
-    shuffled = sample_clip_offsets(durations, order, media_ids=ids, **options)
-    assert same([t[order] for t in everything], shuffled)
-    fewer = sample_clip_offsets(durations, media_ids=ids, **{**options, "draws": 2})
-    assert same([t[:, :2] for t in everything], fewer)
-    for change in ({"seed": 12}, {"epoch": 5}, {"media_ids": ids + 1}):
-        other = sample_clip_offsets(durations, **{"media_ids": ids, **options, **change})
-        assert (other.video_start_s != everything.video_start_s).float().mean() > 0.9
+    assert same([t[order] for t in everything], media.draw(order, draws=5, **options))
+    shards = [media.draw(torch.arange(rank, 40, 3), draws=5, **options) for rank in range(3)]
+    for rank, shard in enumerate(shards):
+        assert same([t[rank::3] for t in everything], shard)
+    later = media.draw(first_draw=2, draws=3, **options)
+    assert same([t[:, 2:] for t in everything], later)
+    for change in ({"seed": 12}, {"epoch": 5}, {"first_draw": 5}):
+        other = media.draw(draws=5, **{**options, **change})
+        assert (other.video_start != everything.video_start).float().mean() > 0.9
+
+
+def test_media_that_come_or_go_change_no_draw_of_the_others():
+    durations, ids = torch.linspace(3, 9, 6).double(), torch.tensor([50, 3, 9, 77, 20, 4])
+    kept = torch.tensor([0, 2, 3, 5])
+    options = {"seed": 1, "draws": 50, "proportions": {"positive": 1, "hard": 1, "super_hard": 1}}
+    everything = sample_clip_offsets(durations, kept, clip_s=1.0, media_ids=ids, **options)
+    fewer = sample_clip_offsets(durations[kept], clip_s=1.0, media_ids=ids[kept], **options)
+    assert torch.equal(everything.video_start, fewer.video_start)
+    assert torch.equal(everything.audio_start, fewer.audio_start)
 
 
 def test_threads_and_random_state_do_not_matter():
@@ -186,13 +288,83 @@ def test_threads_and_random_state_do_not_matter():
     assert torch.equal(before, torch.get_rng_state())
 
 
+@settings(max_examples=200, deadline=None)
+@given(
+    duration_s=st.floats(1.0, 1e6),
+    clip_s=st.floats(1e-6, 1.0),
+    snap_s=st.sampled_from([None, 1 / 25, 1001 / 30000, 0.1, 0.3, 1e-6, 1 / 3]),
+    gap_s=st.floats(0, 10),
+)
+def test_seconds_become_grid_steps_to_the_nanosecond(duration_s, clip_s, snap_s, gap_s):
+    media = ClipStarts.in_seconds(
+        seconds(duration_s), clip_s=clip_s, snap_s=snap_s, min_gap_s=gap_s, min_offset_s=gap_s
+    )
+    step, clip, gap = Fraction(snap_s or 1e-6), Fraction(clip_s), Fraction(gap_s)
+    least, most = Fraction(9, 10**10), Fraction(11, 10**10)
+    starts = int(media.rank[-1])
+    assert (starts - 1) * step + clip <= Fraction(duration_s) + most  # the last one lies inside,
+    assert starts * step + clip > Fraction(duration_s) + least  # and there is no room for another
+    for steps, time in ((media.hard_distance, clip + gap), (media.max_offset + 1, clip)):
+        assert steps * step >= time - most and (steps - 1) * step < time - least
+    assert media.min_offset == 1 or media.min_offset * step >= gap - most
+    drawn = media.draw(seed=0, draws=4)
+    assert torch.equal(drawn.video_start, torch.round(drawn.video_start / media.step) * media.step)
+
+
+def test_decimal_seconds_lose_no_place_to_binary_rounding():
+    media = ClipStarts.in_seconds(
+        seconds(1.9), clip_s=1.0, snap_s=0.1, valid_s=[[(0.3, 1.9)]], min_gap_s=0, min_offset_s=0.3
+    )
+    assert media.first_start.tolist() == [3] and media.rank.tolist() == [0, 7]
+    assert (media.hard_distance, media.min_offset, media.max_offset) == (10, 3, 9)
+
+
+def test_starts_snap_to_the_grid_in_ticks():
+    media = ClipStarts.in_ticks(
+        torch.tensor([1000]),
+        clip=100,
+        min_gap=50,
+        min_offset=30,
+        snap=40,
+        valid=[[(41, 500), (570, 900)]],
+    )
+    assert media.first_start.tolist() == [2, 15] and media.rank.tolist() == [0, 9, 15]
+    drawn = media.draw(seed=0, draws=300, proportions=EACH_KIND)
+    assert not (drawn.video_start % 40).any() and not (drawn.audio_start % 40).any()
+    assert drawn.video_start.dtype == torch.int64
+    shift = (drawn.video_start - drawn.audio_start).abs()
+    assert shift[drawn.kind == PairKind.HARD].min() >= 160  # 150, on the grid
+    assert set(shift[drawn.kind == PairKind.SUPER_HARD].tolist()) == {40, 80}
+
+
+def test_long_tracks_are_cropped_and_transformed_in_one_call():
+    rate, clip = 16000, 16000
+    tracks = torch.randn(3, 5 * rate)
+    media = ClipStarts.in_ticks(
+        torch.tensor([5 * rate, 3 * rate, 4 * rate + 7]),
+        clip=clip,
+        min_gap=rate // 2,
+        min_offset=rate // 4,
+    )
+    drawn = media.draw(seed=0, draws=4, proportions=EACH_KIND)
+    log_mel = LogMelSpectrogram.from_preset("avts")
+    # All tracks as one row that every item shares: nothing is copied.
+    row = tracks.flatten().expand(drawn.kind.numel(), -1)
+    starts = (drawn.audio_media * tracks.shape[1] + drawn.audio_start).flatten()
+    features = log_mel(row, starts=starts, clip_length=clip)
+    for i in range(3):
+        for k in range(4):
+            track, start = tracks[drawn.audio_media[i, k]], drawn.audio_start[i, k]
+            assert torch.equal(features[i * 4 + k], log_mel(track[start : start + clip]))
+
+
 def test_short_media_fall_back_and_say_so():
     drawn = sample_clip_offsets(seconds(1.2, 5), clip_s=1.0, seed=0, proportions={"hard": 1})
     assert drawn.kind.flatten().tolist() == [PairKind.EASY, PairKind.HARD]
     assert drawn.fallback.flatten().tolist() == [True, False]
     alone = sample_clip_offsets(seconds(1.0), clip_s=1.0, seed=0, proportions={"super_hard": 1})
     assert alone.kind.item() == PairKind.POSITIVE and alone.fallback.item()
-    assert alone.video_start_s.item() == 0
+    assert alone.video_start.item() == 0
 
 
 def test_empty_requests():
@@ -204,21 +376,40 @@ def test_empty_requests():
     ("change", "message"),
     [
         ({"durations_s": torch.ones(2)}, "durations_s is torch.float32"),
-        ({"durations_s": seconds(5, 0.5)}, "shorter than clip_s at index 1"),
-        ({"durations_s": seconds(5, math.nan)}, "shorter than clip_s at index 1"),
-        ({"query": torch.tensor([2])}, "query is 2, expected an index below"),
+        (
+            {"durations_s": seconds(5, 0.5)},
+            r"durations_s\[1\] is 0.5, expected .* 1.0, to 1000000.0",
+        ),
+        ({"durations_s": seconds(5, math.nan)}, r"durations_s\[1\] is nan"),
+        ({"durations_s": seconds(math.inf)}, r"durations_s\[0\] is inf"),
+        (
+            {"query": torch.tensor([2])},
+            "query is 2, expected an index below the number of media, 2",
+        ),
+        ({"query": torch.tensor([-1])}, "query is -1, expected an index"),
         ({"query": torch.tensor([0.0])}, "query is torch.float32"),
-        ({"media_ids": torch.tensor([1])}, "media_ids has 1 elements, expected one per duration"),
-        ({"clip_s": 0.0}, "clip_s is 0.0, expected a positive"),
+        ({"query": torch.tensor(0)}, r"query is torch.int64 of shape \(\), expected 1-D"),
+        ({"media_ids": torch.tensor([1])}, r"media_ids is .* \(1,\), expected one .* \(2,\)"),
+        ({"valid_s": [[(0, 5)]]}, "valid_s has 1 elements, expected one per duration"),
+        ({"valid_s": [[(0, 5)], [(2, 6.1)]]}, r"valid_s\[1\] has \(2, 6.1\), expected .* 6.0"),
+        ({"valid_s": [[(3, 2)], [(0, 6)]]}, r"valid_s\[0\] has \(3, 2\)"),
+        ({"valid_s": [[(0, 2), (2, 4)], [(0, 6)]]}, r"valid_s\[0\] has \(2, 4\), .* apart"),
+        ({"valid_s": [[(0, math.nan)], [(0, 6)]]}, r"valid_s\[0\] has \(0, nan\)"),
+        ({"valid_s": [[(0, 2)], []]}, "medium 1 are too short, expected room for a clip"),
+        ({"valid_s": [[(0, 0.5)], [(0, 6)]]}, "medium 0 are too short"),
+        ({"clip_s": 0.0}, "clip_s is 0.0, expected 1e-06 to"),
         ({"snap_s": -1.0}, "snap_s is -1.0"),
         ({"min_gap_s": -0.1}, "min_gap_s is -0.1"),
         ({"min_offset_s": math.inf}, "min_offset_s is inf"),
-        ({"epoch": -1}, "epoch is -1"),
+        ({"epoch": -1}, "epoch is -1, expected 0 to 2147483647"),
         ({"draws": -1}, "draws is -1"),
+        ({"draws": 2, "first_draw": 2**32 - 1}, "draws is 2, expected 0 to 1"),
+        ({"first_draw": -1}, "first_draw is -1"),
         ({"seed": 2**64}, "seed is 18446744073709551616"),
         ({"proportions": {"harder": 1}}, r"proportions names \['harder'\]"),
         ({"proportions": {"hard": 0}}, "expected finite weights"),
         ({"proportions": {"hard": math.nan}}, "expected finite weights"),
+        ({"proportions": {"hard": -1, "easy": 2}}, "expected finite weights"),
     ],
 )
 def test_bad_input_is_named(change, message):
@@ -227,14 +418,90 @@ def test_bad_input_is_named(change, message):
         sample_clip_offsets(arguments.pop("durations_s"), **arguments)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"durations": seconds(5)}, r"durations is torch.float64 of shape \(1,\), expected \(N,\)"),
+        (
+            {"durations": torch.tensor([9])},
+            r"durations\[0\] is 9, expected .* 10, to 9007199254740992",
+        ),
+        ({"clip": 0}, "clip is 0, expected 1 to"),
+        ({"snap": 0}, "snap is 0, expected 1 to"),
+        ({"min_gap": -1}, "min_gap is -1, expected 0 to"),
+        ({"min_offset": 2**60}, "min_offset is 1152921504606846976"),
+        ({"valid": [[(0, 21)]]}, r"valid\[0\] has \(0, 21\), expected .* 20"),
+        ({"valid": [[(1, 11)]], "snap": 8}, "medium 0 are too short"),
+    ],
+)
+def test_bad_ticks_are_named(change, message):
+    arguments = {"durations": torch.tensor([20]), "clip": 10, "min_gap": 1, "min_offset": 1}
+    with pytest.raises(ValueError, match=message):
+        ClipStarts.in_ticks(**{**arguments, **change})
+
+
+TABLE = {
+    "first_range": torch.tensor([0, 1, 3]),
+    "first_start": torch.tensor([0, 0, 90]),
+    "rank": torch.tensor([0, 50, 60, 110]),
+    "media_ids": torch.tensor([3, 4]),
+    "query": torch.tensor([1, 0, 1]),
+    "hard_distance": 20,
+    "min_offset": 2,
+    "max_offset": 9,
+    "kind_bound": [2**30, 2**31, 3 * 2**30, 2**32],
+    "seed": 7,
+    "epoch": 1,
+    "first_draw": 0,
+    "draws": 4,
+}
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"first_range": torch.tensor([0, 1])}, "first_range has 2 elements, expected 3"),
+        ({"rank": torch.tensor([0, 1])}, "rank has 2 elements, expected 4"),
+        ({"media_ids": torch.tensor([3.0])}, "media_ids is torch.float32"),
+        ({"first_start": torch.tensor([[0]])}, r"first_start is torch.int64 of shape \(1, 1\)"),
+        ({"query": torch.tensor([1], dtype=torch.int32)}, "query is torch.int32"),
+        ({"hard_distance": 0}, "hard_distance is 0, expected 1 to"),
+        ({"min_offset": 0}, "min_offset is 0, expected 1 to"),
+        ({"max_offset": -1}, "max_offset is -1, expected 0 to"),
+        ({"epoch": 2**31}, "epoch is 2147483648, expected 0 to 2147483647"),
+        ({"first_draw": 2**32}, "first_draw is 4294967296"),
+        ({"draws": -3}, "draws is -3"),
+        ({"kind_bound": [1, 2, 2**32]}, "kind_bound is .* expected 4 ascending"),
+        ({"kind_bound": [5, 2, 3, 2**32]}, "kind_bound is .* expected 4 ascending"),
+        ({"kind_bound": [-1, 2, 3, 2**32]}, "kind_bound is .* expected 4 ascending"),
+    ],
+)
+def test_the_operator_and_its_fake_refuse_alike(device, change, message):
+    arguments = {
+        k: v.to(device) if isinstance(v, torch.Tensor) else v
+        for k, v in {**TABLE, **change}.items()
+    }
+    with pytest.raises(ValueError, match=message):
+        torch.ops.avts.clip_offset(**arguments)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"first_range": torch.tensor([0, 1, 4])},
+        {"first_range": torch.tensor([-1, 1, 3])},
+        {"first_range": torch.tensor([0, 1, 1])},
+        {"rank": torch.tensor([0, 0, 60, 110])},
+    ],
+)
+def test_a_broken_table_is_refused_before_it_leads_out_of_memory(change):
+    with pytest.raises(ValueError, match=r"medium [01] is too short for a clip"):
+        torch.ops.avts.clip_offset(**{**TABLE, **change})
+
+
 def test_opcheck_and_compile():
-    arguments = (
-        torch.tensor([50, 60]),
-        torch.tensor([3, 4]),
-        torch.tensor([1, 0, 1]),
-        *(20, 2, 9, [2**30, 2**31, 3 * 2**30, 2**32], 7, 1, 4),
-    )
-    torch.library.opcheck(torch.ops.avts.clip_offset.default, arguments)
+    torch.library.opcheck(torch.ops.avts.clip_offset.default, tuple(TABLE.values()))
 
     def draw(durations_s):
         return sample_clip_offsets(durations_s, clip_s=1.0, seed=3, proportions=EACH_KIND)
@@ -242,3 +509,5 @@ def test_opcheck_and_compile():
     durations = seconds(4, 5, 6)
     compiled = torch.compile(draw, fullgraph=True, backend="aot_eager")
     assert same(compiled(durations), draw(durations))
+    with pytest.raises(ValueError, match="medium 1 is too short for a clip"):
+        compiled(seconds(4, 0.5, 6))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import NamedTuple
 
 _MASK32 = 2**32 - 1
+Ranges = Sequence[tuple[int, int]]  # (first start, number of starts) of a medium, ascending
 
 
 def philox4x32_10(counter: Sequence[int], key: int) -> list[int]:
@@ -18,9 +21,85 @@ def philox4x32_10(counter: Sequence[int], key: int) -> list[int]:
     return [c0, c1, c2, c3]
 
 
+class Piece(NamedTuple):
+    """A set of (early, late) pairs, drawn by two numbers: below `rows` and below `columns`."""
+
+    size: int
+    rows: int
+    columns: int
+    pair: Callable[[int, int], tuple[int, int]]
+
+
+def start_at(ranges: Ranges, number: int) -> int:
+    """The start that has `number` starts of the medium before it."""
+    for first, width in ranges:
+        if number < width:
+            return first + number
+        number -= width
+    raise IndexError("number is not below the number of starts")
+
+
+def _band(low: int, high: int, width: int, pair: Callable[[int, int], tuple[int, int]]) -> Piece:
+    """All (offset, start) with low <= offset <= high and 0 <= start < width - offset."""
+
+    def folded(row: int, column: int) -> tuple[int, int]:
+        offset = low + row
+        if column >= width - offset:
+            return pair(low + high - offset, column - (width - offset))
+        return pair(offset, column)
+
+    rows, columns = high - low + 1, 2 * width - low - high
+    return Piece(rows * columns // 2, rows, columns, folded)
+
+
+def near_pieces(ranges: Ranges, min_offset: int, max_offset: int) -> Iterator[Piece]:
+    """All pairs of one range with min_offset <= late - early <= max_offset."""
+    for first, width in ranges:
+        high = min(max_offset, width - 1)
+        if high >= min_offset:
+            yield _band(min_offset, high, width, partial(_near_pair, first))
+
+
+def _near_pair(first: int, offset: int, start: int) -> tuple[int, int]:
+    return first + start, first + start + offset
+
+
+def distant_pieces(ranges: Ranges, distance: int) -> Iterator[Piece]:
+    """All pairs with late - early >= distance."""
+    if len(ranges) == 1:
+        first, width = ranges[0]
+        count = width - distance
+        if count > 0:
+            pair = partial(_triangle_pair, first, distance)
+            yield Piece(count * (count + 1) // 2, count, count + 1, pair)
+        return
+    for late_first, width in ranges:
+        far = late_first - distance  # early starts up to here are far from the whole range
+        rows = sum(min(n, max(0, far - first + 1)) for first, n in ranges)
+        if rows:
+            yield Piece(rows * width, rows, width, partial(_free_pair, ranges, late_first))
+        for first, n in ranges:
+            low, high = max(1, first - far), min(first + n - 1 - far, width - 1)
+            if low <= high:
+                yield _band(low, high, width, partial(_distant_pair, far, late_first))
+
+
+def _triangle_pair(first: int, distance: int, i: int, j: int) -> tuple[int, int]:
+    early, late = (i, j - 1) if j > i else (j, i)
+    return first + early, first + distance + late
+
+
+def _free_pair(ranges: Ranges, late_first: int, i: int, j: int) -> tuple[int, int]:
+    return start_at(ranges, i), late_first + j
+
+
+def _distant_pair(far: int, late_first: int, offset: int, start: int) -> tuple[int, int]:
+    return far + offset, late_first + offset + start
+
+
 def draw_pair(
-    last_start: Sequence[int],
-    media: int,
+    media: Sequence[Ranges],
+    medium: int,
     media_id: int,
     draw: int,
     *,
@@ -31,7 +110,7 @@ def draw_pair(
     seed: int,
     epoch: int,
 ) -> tuple[int, int, int, int, bool]:
-    """One pair: video start, audio start (ticks), kind, audio medium, fallback."""
+    """One pair: video start, audio start (grid steps), kind, audio medium, fallback."""
     words = [
         word
         for block in (0, 1)
@@ -43,39 +122,28 @@ def draw_pair(
     def below(first_word: int, count: int) -> int:
         return (words[first_word + 1] << 32 | words[first_word]) * count >> 64
 
-    last, others = last_start[media], len(last_start) - 1
+    def any_start(ranges: Ranges, first_word: int) -> int:
+        return start_at(ranges, below(first_word, sum(width for _, width in ranges)))
+
+    ranges, others = media[medium], len(media) - 1
     wanted = next(kind for kind in range(4) if words[0] < kind_bound[kind])
-    possible = {
-        0: True,
-        1: others > 0,
-        2: last >= hard_distance,
-        3: last >= min_offset and max_offset >= min_offset,
-    }
-    kind = wanted if possible[wanted] else int(others > 0)
+    pieces = {
+        2: list(distant_pieces(ranges, hard_distance)),
+        3: list(near_pieces(ranges, min_offset, max_offset)),
+    }.get(wanted, [])
+    if pieces:
+        number = below(6, sum(piece.size for piece in pieces))
+        for piece in pieces:
+            if number < piece.size:
+                break
+            number -= piece.size
+        early, late = piece.pair(below(2, piece.rows), below(4, piece.columns))
+        video, audio = (early, late) if words[1] & 1 else (late, early)
+        return video, audio, wanted, medium, False
+    kind = int(wanted != 0 and others > 0)
+    video = any_start(ranges, 2)
     if kind == 0:
-        start = below(2, last + 1)
-        return start, start, kind, media, kind != wanted
-    if kind == 1:
-        partner = below(6, others)
-        partner += partner >= media
-        return (
-            below(2, last + 1),
-            below(4, last_start[partner] + 1),
-            kind,
-            partner,
-            kind != wanted,
-        )
-    if kind == 2:
-        count = last - hard_distance + 1
-        i, j = below(2, count), below(4, count + 1)
-        early, late = (i, j - 1) if j > i else (j, i)
-        late += hard_distance
-    else:
-        low, high, width = min_offset, min(max_offset, last), last + 1
-        offset = low + below(2, high - low + 1)
-        early = below(4, 2 * width - low - high)
-        if early >= width - offset:
-            early, offset = early - (width - offset), low + high - offset
-        late = early + offset
-    video, audio = (early, late) if words[1] & 1 else (late, early)
-    return video, audio, kind, media, False
+        return video, video, kind, medium, kind != wanted
+    partner = below(6, others)
+    partner += partner >= medium
+    return video, any_start(media[partner], 4), kind, partner, kind != wanted

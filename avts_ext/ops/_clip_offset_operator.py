@@ -1,0 +1,90 @@
+"""The operator `avts::clip_offset`: pairs drawn from a table of starts, in whole grid steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from avts_ext._extension import _C
+from avts_ext.ops._library import LIBRARY, TAGS
+
+# The first four make a `ClipStarts`, which tells what they hold.
+LIBRARY.define(
+    "clip_offset(Tensor first_range, Tensor first_start, Tensor rank, Tensor media_ids, "
+    "Tensor query, int hard_distance, int min_offset, int max_offset, int[] kind_bound, int seed, "
+    "int epoch, int first_draw, int draws) -> "
+    "(Tensor video_start, Tensor audio_start, Tensor kind, Tensor audio_media, Tensor fallback)",
+    tags=TAGS,
+)
+
+MAX_STEPS = 2**53  # starts and distances below it are exact in float64, too
+_OUTPUT_TYPES = (torch.int64, torch.int64, torch.int8, torch.int64, torch.bool)
+
+
+@torch.library.register_fake("avts::clip_offset")
+def empty_outputs(
+    first_range: Tensor,
+    first_start: Tensor,
+    rank: Tensor,
+    media_ids: Tensor,
+    query: Tensor,
+    hard_distance: int,
+    min_offset: int,
+    max_offset: int,
+    kind_bound: Sequence[int],
+    seed: int,
+    epoch: int,
+    first_draw: int,
+    draws: int,
+) -> tuple[Tensor, ...]:
+    """Memory for the results, after all checks that do not read values; works on fake tensors."""
+    _check_vector("media_ids", media_ids, None)
+    _check_vector("first_start", first_start, None)
+    _check_vector("first_range", first_range, media_ids.shape[0] + 1)
+    _check_vector("rank", rank, first_start.shape[0] + 1)
+    _check_vector("query", query, None)
+    for name, value, least, most in (
+        ("hard_distance", hard_distance, 1, MAX_STEPS),
+        ("min_offset", min_offset, 1, MAX_STEPS),
+        ("max_offset", max_offset, 0, MAX_STEPS),
+        ("epoch", epoch, 0, 2**31 - 1),
+        ("first_draw", first_draw, 0, 2**32 - 1),
+        ("draws", draws, 0, 2**32 - first_draw),
+    ):
+        if not least <= value <= most:
+            raise ValueError(f"{name} is {value}, expected {least} to {most}")
+    bounds = [0, *kind_bound]
+    if len(bounds) != 5 or bounds != sorted(bounds) or bounds[4] != 2**32:
+        raise ValueError(f"kind_bound is {kind_bound}, expected 4 ascending, the last one 2^32")
+    shape = (query.shape[0], draws)
+    return tuple(torch.empty(shape, dtype=t, device=query.device) for t in _OUTPUT_TYPES)
+
+
+def _check_vector(name: str, values: Tensor, size: int | None) -> None:
+    if values.dtype != torch.int64 or values.dim() != 1:
+        raise ValueError(
+            f"{name} is {values.dtype} of shape {tuple(values.shape)}, expected 1-D torch.int64"
+        )
+    if size is not None and values.shape[0] != size:
+        raise ValueError(f"{name} has {values.shape[0]} elements, expected {size}")
+
+
+def clip_offset_cpu(
+    first_range: Tensor,
+    first_start: Tensor,
+    rank: Tensor,
+    media_ids: Tensor,
+    query: Tensor,
+    *options: int | Sequence[int],
+) -> tuple[Tensor, ...]:
+    """The CPU kernel. Strided inputs are copied."""
+    vectors = (first_range, first_start, rank, media_ids, query)
+    outputs = empty_outputs(*vectors, *options)  # type: ignore[arg-type]
+    inputs = (vector.contiguous() for vector in vectors)
+    _C.clip_offset(*inputs, *options[:-1], torch.get_num_threads(), *outputs)
+    return outputs
+
+
+LIBRARY.impl("clip_offset", clip_offset_cpu, "CPU")
