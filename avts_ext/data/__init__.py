@@ -5,6 +5,7 @@ from avts_ext.data.clips import Clip, ClipSource, ClipSpec
 from avts_ext.data.dataset import Batch, SyncClipDataset, SyncItem, collate
 from avts_ext.data.faults import Fault, MediaError, SkipReport, TooManyBrokenFilesError
 from avts_ext.data.index import MediaEntry, index_folder, index_manifest, open_index
+from avts_ext.data.loader import ClipLoader
 from avts_ext.data.manifest import Manifest, ManifestRow, read_manifest, write_manifest
 from avts_ext.data.media import MediaReader
 from avts_ext.data.probe import MediaInfo, probe
@@ -17,6 +18,7 @@ __all__ = [
     "CachedReader",
     "Clip",
     "ClipBatchSampler",
+    "ClipLoader",
     "ClipSource",
     "ClipSpec",
     "Fault",

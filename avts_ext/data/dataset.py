@@ -15,10 +15,12 @@ from torch.utils.data import Dataset
 from avts_ext.data.cache import CachedReader
 from avts_ext.data.clips import ClipSource, ClipSpec
 from avts_ext.data.draws import hash64
-from avts_ext.data.faults import MediaError, SkipReport, TooManyBrokenFilesError
+from avts_ext.data.faults import Fault, MediaError, SkipReport, TooManyBrokenFilesError
 from avts_ext.data.index import MediaEntry
 from avts_ext.data.media import MediaReader
+from avts_ext.data.probe import probe
 from avts_ext.data.readers import ReaderPool
+from avts_ext.data.workers import ReadingBoard
 from avts_ext.ops.clip_offset import ClipStarts, PairKind
 
 # Keep these draws apart from others made from the same seed and epoch.
@@ -110,8 +112,13 @@ class SyncClipDataset(Dataset[SyncItem]):
     and media id, whatever the number of workers, the order of the keys or the other items.
     A broken file is replaced by another medium, chosen likewise, and reported in the item.
 
+    Attributes:
+        entries: the media.
+        spec: shape of the clips.
+        board: what each worker is reading.
+
     Args:
-        entries: the media, from `index_folder`.
+        entries: the media, from `open_index`.
         spec: shape of the clips.
         seed: of the whole run.
         negatives: proportions of "easy", "hard" and "super_hard" negatives in an epoch.
@@ -150,6 +157,8 @@ class SyncClipDataset(Dataset[SyncItem]):
             snap_s=snap_s,
         )
         capacity = max_open_readers or (_OPEN_FILES if cache_dir is None else _OPEN_ENTRIES)
+        self.board = ReadingBoard()
+        self._excluded: set[int] = set()
         self._readers = ReaderPool(
             functools.partial(open_source, cache_dir=cache_dir, spec=spec), capacity
         )
@@ -157,6 +166,10 @@ class SyncClipDataset(Dataset[SyncItem]):
     def __len__(self) -> int:
         """Media, hence items in an epoch."""
         return len(self.entries)
+
+    def exclude(self, item: int) -> None:
+        """Have a medium that killed its worker count as broken, in workers yet to be started."""
+        self._excluded.add(item)
 
     def __getitem__(self, key: tuple[int, int]) -> SyncItem:
         """The item of a key (epoch, item).
@@ -170,13 +183,20 @@ class SyncClipDataset(Dataset[SyncItem]):
         for attempt in range(_MAX_REPLACEMENTS):
             entry = self._entry_at(epoch, item, attempt)
             try:
-                return self._read(epoch, entry, attempt, tuple(skipped))
+                self._check_not_excluded(entry)
+                with self.board.reading(entry):
+                    return self._read(epoch, entry, attempt, tuple(skipped))
             except MediaError as error:
                 self._readers.discard(self.entries[entry].path)
-                skipped.append(error)
+                skipped.append(_diagnosed(error, self.entries[entry]))
         report = SkipReport()
         report.update(skipped)
         raise TooManyBrokenFilesError(f"{_MAX_REPLACEMENTS} media in a row are broken.\n{report}")
+
+    def _check_not_excluded(self, entry: int) -> None:
+        if entry in self._excluded:
+            message = "a data worker died while it was reading this file"
+            raise MediaError(self.entries[entry].path, Fault.CRASH, message)
 
     def _entry_at(self, epoch: int, item: int, attempt: int) -> int:
         """Index of the entry to read: the item's own, or its replacement after `attempt` faults."""
@@ -257,6 +277,20 @@ def open_source(
 ) -> ClipSource:
     """A medium's cache entry if there is a cache, else the file itself."""
     return MediaReader(path) if cache_dir is None else CachedReader(path, cache_dir, spec)
+
+
+def _diagnosed(error: MediaError, entry: MediaEntry) -> MediaError:
+    """What is wrong with the file itself, if it failed a request that it was indexed to serve."""
+    if error.fault not in (Fault.OUT_OF_RANGE, Fault.DECODE):
+        return error
+    try:
+        info = probe(entry.path)
+    except MediaError as found:
+        return found
+    if info.start_s > entry.start_s or info.end_s < entry.start_s + entry.duration_s:
+        message = f"now has {info.duration_s:.2f} s of sound and picture, less than when indexed"
+        return MediaError(entry.path, Fault.TOO_SHORT, message)
+    return error
 
 
 def _other_row(item: SyncItem, ids: Sequence[int]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import itertools
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -69,6 +70,21 @@ class SkipReport:
         for error in errors:
             self.add(error)
 
+    def since(self, n_earlier: int) -> SkipReport:
+        """Only what was noted after the first `n_earlier` files."""
+        return SkipReport(dict(itertools.islice(self.errors.items(), n_earlier, None)))
+
+    def plain(self) -> list[tuple[str, str, str]]:
+        """Path, fault and message of every file; `from_plain` reads it back."""
+        return [(e.path, e.fault.value, e.message) for e in self.errors.values()]
+
+    @staticmethod
+    def from_plain(plain: Iterable[tuple[str, str, str]]) -> SkipReport:
+        """The report that `plain` told."""
+        report = SkipReport()
+        report.update(MediaError(path, Fault(fault), message) for path, fault, message in plain)
+        return report
+
     def __len__(self) -> int:
         return len(self.errors)
 
@@ -84,10 +100,14 @@ class SkipReport:
                 f"{len(self)} broken files, but max_broken_files is {max_broken_files}.\n{self}"
             )
 
-    def __str__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """One line with the counts."""
         if not self.errors:
             return "no file was skipped"
         counts = ", ".join(f"{count} {fault}" for fault, count in self.counts().items())
-        lines = [f"{len(self)} files skipped: {counts}"]
-        lines += [f"  {error}" for _, error in sorted(self.errors.items())]
-        return "\n".join(lines)
+        return f"{len(self)} files skipped: {counts}"
+
+    def __str__(self) -> str:
+        lines = [f"  {error}" for _, error in sorted(self.errors.items())]
+        return "\n".join([self.headline, *lines])

@@ -71,7 +71,7 @@ def index_folder(
 
 
 def index_manifest(
-    path: str | os.PathLike[str], *, min_duration_s: float = 0.0
+    path: str | os.PathLike[str], *, split: str | None = None, min_duration_s: float = 0.0
 ) -> tuple[list[MediaEntry], SkipReport]:
     """The media of a manifest that `avts index` made, without looking at them again.
 
@@ -79,6 +79,7 @@ def index_manifest(
 
     Args:
         path: the manifest.
+        split: only files of this split; by default all.
         min_duration_s: files without such a stretch of this length are a fault (too short).
 
     Returns:
@@ -86,11 +87,12 @@ def index_manifest(
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no manifest, or none of its files is usable.
+        ValueError: it is no manifest, it has no such split, or none of its files is usable; only
+            files that were examined for sound and picture are.
     """
     manifest = read_manifest(path)
     entries, report = [], SkipReport()
-    for row in manifest.rows:
+    for row in manifest.rows if split is None else manifest.split(split):
         try:
             entries.append(_entry_of_row(manifest, row, min_duration_s))
         except MediaError as error:
@@ -101,11 +103,13 @@ def index_manifest(
 
 
 def open_index(
-    root: str | os.PathLike[str], *, min_duration_s: float = 0.0
+    root: str | os.PathLike[str], *, split: str | None = None, min_duration_s: float = 0.0
 ) -> tuple[list[MediaEntry], SkipReport]:
-    """`index_manifest` of a file, `index_folder` of a folder."""
+    """`index_manifest` of a file, `index_folder` of a folder, which has no splits."""
     if os.path.isfile(root):
-        return index_manifest(root, min_duration_s=min_duration_s)
+        return index_manifest(root, split=split, min_duration_s=min_duration_s)
+    if split is not None:
+        raise ValueError(f"split must be None for the folder {os.fspath(root)!r}, got {split!r}")
     return index_folder(root, min_duration_s=min_duration_s)
 
 
@@ -141,6 +145,9 @@ def _entry_of_row(manifest: Manifest, row: ManifestRow, min_duration_s: float) -
     error = manifest.error(row)
     if error is not None:
         raise error
+    if row.tracks != "both":
+        fault = Fault.NO_VIDEO if row.tracks == "audio" else Fault.NO_AUDIO
+        raise MediaError(manifest.root / row.path, fault, f"examined for its {row.tracks} alone")
     begin_s, end_s = max(row.usable_s, key=lambda span: span[1] - span[0])
     path = manifest.root / row.path
     _check_length(path, end_s - begin_s, min_duration_s)

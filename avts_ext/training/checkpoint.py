@@ -37,12 +37,16 @@ class Progress:
         batch: of the next step within its epoch.
         sums: running sums of the metrics of an unfinished epoch.
         history: metrics of each finished epoch.
+        skipped: `SkipReport.plain` of the broken files found so far.
+        n_reported: so many of them have been told to the user.
     """
 
     epoch: int = 0
     batch: int = 0
     sums: dict[str, float] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
+    skipped: list[tuple[str, str, str]] = field(default_factory=list)
+    n_reported: int = 0
 
     def step(self, n_batches: int) -> int:
         """Number of the next step, counted from 0 over the whole run."""

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import signal
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from torch.utils.data import DataLoader
 
 from avts_ext.data import (
     ClipBatchSampler,
+    ClipLoader,
     MediaEntry,
     SkipReport,
     SyncClipDataset,
-    SyncItem,
-    collate,
     open_index,
 )
 from avts_ext.data.draws import hash64
+from avts_ext.data.loader import BatchOrder
 from avts_ext.training.config import PretrainConfig
 from avts_ext.training.curriculum import Curriculum
 from avts_ext.training.ranks import Ranks
@@ -33,27 +32,29 @@ class Clips:
     """What a run reads.
 
     Attributes:
-        training: batches of this rank, in the order of `sampler`.
-        sampler: chooses the epoch and the batch to go on from.
-        validation: the same batches whenever they are asked for; None without a validation share.
+        training: batches of this rank.
+        validation: the same batches in every epoch; None without a validation share.
         skipped: broken files found so far.
     """
 
-    training: DataLoader[SyncItem]
-    sampler: ClipBatchSampler
-    validation: DataLoader[SyncItem] | None
+    training: ClipLoader
+    validation: ClipLoader | None
     skipped: SkipReport
 
 
 def open_clips(config: PretrainConfig, ranks: Ranks) -> Clips:
-    """Examine the folder and part its files.
+    """Read the manifest, or examine the folder, and part the files.
 
     Raises:
         NotADirectoryError: the folder is none.
         ValueError: no usable media, fewer than a batch, or too few for validation.
     """
     data, run = config.data, config.run
-    entries, skipped = open_index(data.root, min_duration_s=config.model.clip.duration_s)
+    entries, left_out = open_index(
+        data.root, split=data.split, min_duration_s=config.model.clip.duration_s
+    )
+    # What a manifest calls broken is known; it is no surprise to report, and there may be much.
+    skipped = SkipReport() if os.path.isfile(data.root) else left_out
     skipped.check_budget(data.max_broken_files)
     training, validation = split(entries[: data.max_files], data.validation_share)
     if data.validation_share and len(validation) < 2:
@@ -64,7 +65,7 @@ def open_clips(config: PretrainConfig, ranks: Ranks) -> Clips:
     ids = [entry.media_id for entry in training]
     sampler = ClipBatchSampler(ids, run.batch_size // ranks.size, run.seed, ranks.rank, ranks.size)
     loader = _loader(config, training, run.seed, Curriculum(config.curriculum), sampler)
-    return Clips(loader, sampler, _validation_loader(config, validation), skipped)
+    return Clips(loader, _validation_loader(config, validation), skipped)
 
 
 def split(
@@ -82,21 +83,37 @@ def split(
     return sides
 
 
-def _validation_loader(
-    config: PretrainConfig, entries: Sequence[MediaEntry]
-) -> DataLoader[SyncItem] | None:
+def _validation_loader(config: PretrainConfig, entries: Sequence[MediaEntry]) -> ClipLoader | None:
     """Every epoch meets the negatives of the last stage, so that all epochs compare."""
     if not entries:
         return None
     last_stage = dataclasses.replace(config.curriculum[-1], first_epoch=0)
-    batches = fixed_batches(len(entries), config.run.batch_size)
-    return _loader(config, entries, _VALIDATION_SEED, Curriculum((last_stage,)), batches)
+    order = FixedBatches(len(entries), config.run.batch_size)
+    return _loader(config, entries, _VALIDATION_SEED, Curriculum((last_stage,)), order)
 
 
-def fixed_batches(n_items: int, batch_size: int) -> list[list[tuple[int, int]]]:
-    """Keys (epoch, item) of all items, in even batches, none too small to hold a negative."""
-    parts = np.array_split(np.arange(n_items), max(1, n_items // batch_size))
-    return [[(0, int(item)) for item in part] for part in parts]
+class FixedBatches:
+    """Keys (0, item) of all items, in even batches, none too small to hold a negative.
+
+    Args:
+        n_items: number of items.
+        batch_size: items in a batch; up to twice as many where they do not come out even.
+    """
+
+    def __init__(self, n_items: int, batch_size: int) -> None:
+        self._parts = np.array_split(np.arange(n_items), max(1, n_items // batch_size))
+        self._first_batch = 0
+
+    def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
+        """Choose the batch to begin at; all epochs are the same."""
+        self._first_batch = first_batch
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for part in self._parts[self._first_batch :]:
+            yield [(0, int(item)) for item in part]
 
 
 def _loader(
@@ -104,8 +121,8 @@ def _loader(
     entries: Sequence[MediaEntry],
     seed: int,
     negatives: Curriculum,
-    batches: Iterable[list[tuple[int, int]]],
-) -> DataLoader[SyncItem]:
+    order: BatchOrder,
+) -> ClipLoader:
     dataset = SyncClipDataset(
         entries,
         config.model.clip,
@@ -114,15 +131,4 @@ def _loader(
         min_gap_s=config.data.min_gap_s,
         cache_dir=config.data.cache_dir,
     )
-    return DataLoader(
-        dataset,
-        batch_sampler=batches,
-        collate_fn=collate,
-        num_workers=config.data.workers,
-        worker_init_fn=_ignore_interrupt,
-    )
-
-
-def _ignore_interrupt(_worker: int) -> None:
-    # Ctrl-C reaches every process of the terminal, but the main one must still finish its step.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return ClipLoader(dataset, order, config.data.workers)

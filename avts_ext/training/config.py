@@ -31,19 +31,22 @@ class DataConfig:
     """Where clips come from and how they are varied.
 
     Attributes:
-        root: folder that is searched for media files.
+        root: manifest that `avts index` made; or a folder, which is then searched for media files.
+        split: of a manifest, the split to train on, such as "train"; all of it by default.
         max_files: use only the first so many usable files, in the order of their paths.
         cache_dir: folder in which decoded media are kept; without one, files are decoded each time.
         workers: processes that read clips; 0 reads them in the training process.
         min_gap_s: least distance, edge to edge, between a clip and its hard negative.
         gain_std_db: standard deviation of a random gain on every stretch of sound.
         flip: mirror half of the clips left to right.
-        max_broken_files: the run ends when more files than this turn out to be broken.
+        max_broken_files: the run ends when more files than this turn out to be broken. Those that
+            a manifest calls so are left out and do not count.
         validation_share: share of the files that are not trained on but measured after each epoch,
             to choose the best model by. A file's side follows from its path below `root` alone.
     """
 
     root: str = ""
+    split: str | None = None
     max_files: int | None = None
     cache_dir: str | None = None
     workers: int = 0

@@ -86,6 +86,7 @@ def pretrain(config: PretrainConfig) -> PretrainResult:
             stop = _train_epoch(run, interrupted)
             if run.progress.batch == run.n_batches:
                 _end_epoch(run)
+        _report_skipped(run)
         model_path = run.folder.save_model(run.model, "last")
         run.folder.save_resume(run.model, run.optimizer, run.schedule, run.progress)
         run.ranks.gather(None)  # nobody leaves before the first rank has written
@@ -120,7 +121,7 @@ class _Run:
     @property
     def n_batches(self) -> int:
         """Batches in an epoch."""
-        return len(self.clips.sampler)
+        return len(self.clips.training)
 
 
 def _prepare(config: PretrainConfig) -> _Run:
@@ -133,8 +134,9 @@ def _prepare(config: PretrainConfig) -> _Run:
     torch.set_num_threads(config.run.threads)
     model = _new_model(config).to(device)
     optimizer = _optimizer(config.optimizer, model)
-    schedule = Schedule(config.schedule, total_steps=config.run.epochs * len(clips.sampler))
+    schedule = Schedule(config.schedule, total_steps=config.run.epochs * len(clips.training))
     progress = folder.load_resume(model, optimizer, schedule) if folder.can_resume else Progress()
+    clips.skipped.update(SkipReport.from_plain(progress.skipped).errors.values())
     return _Run(
         config,
         ranks,
@@ -152,9 +154,8 @@ def _prepare(config: PretrainConfig) -> _Run:
 def _train_epoch(run: _Run, interrupted: threading.Event) -> bool:
     """Go through the batches that are left of an epoch; whether Ctrl-C stopped it."""
     config, progress, skipped = run.config, run.progress, run.clips.skipped
-    run.clips.sampler.set_epoch(progress.epoch, progress.batch)
     bar = tqdm(
-        run.clips.training,
+        run.clips.training.epoch(progress.epoch, progress.batch),
         desc=f"epoch {progress.epoch + 1}/{config.run.epochs}",
         initial=progress.batch,
         total=run.n_batches,
@@ -229,7 +230,7 @@ def _validate(run: _Run) -> dict[str, float]:
     run.model.eval()
     sums = {"validation_loss": 0.0, "validation_pair_accuracy": 0.0}
     n_clips = 0
-    for batch in run.clips.validation:
+    for batch in run.clips.validation.epoch(run.progress.epoch):
         run.clips.skipped.update(batch.skipped)
         batch = batch.to(run.device)
         video, audio = run.model(batch.frames, batch.waveforms)
@@ -255,8 +256,18 @@ def _end_epoch(run: _Run) -> None:
         if run.ranks.is_first:
             print(f"epoch {metrics['epoch']}: {warning}", file=sys.stderr)
     run.schedule.end_epoch(metrics["loss"])
+    _report_skipped(run)
     progress.end_epoch(metrics)
     _save_epoch(run)
+
+
+def _report_skipped(run: _Run) -> None:
+    """Name the broken files that were not named before."""
+    progress, skipped = run.progress, run.clips.skipped
+    news = skipped.since(progress.n_reported)
+    if news and run.ranks.is_first:
+        print(f"epoch {progress.epoch + 1}: {news}", file=sys.stderr)
+    progress.skipped, progress.n_reported = skipped.plain(), len(skipped)
 
 
 def _mean_metrics(sums: dict[str, float], n_batches: int) -> dict[str, Any]:
@@ -339,7 +350,7 @@ def _end_message(result: PretrainResult, config: PretrainConfig) -> str:
         lines.append(f"loss {last['loss']:.4f}, pair accuracy {last['pair_accuracy']:.3f}")
         if "warning" in last:
             lines.append(f"warning: {last['warning']}")
-    lines += [f"model: {result.model_path}", str(result.skipped)]
+    lines += [f"model: {result.model_path}", result.skipped.headline]
     if result.interrupted:
         lines.append(f"To go on: the same run with run.resume, out_dir {config.run.out_dir}")
     return "\n".join(lines)

@@ -10,7 +10,7 @@ from avts_ext.data import MediaEntry
 from avts_ext.data.index import media_id
 from avts_ext.ops.clip_offset import PairKind
 from avts_ext.training import PretrainConfig, pretrain
-from avts_ext.training.clips import fixed_batches, open_clips, split
+from avts_ext.training.clips import FixedBatches, open_clips, split
 from avts_ext.training.ranks import Ranks
 
 
@@ -35,7 +35,7 @@ def test_a_file_stays_on_its_side_when_others_come() -> None:
 
 @pytest.mark.parametrize("n_items", [2, 3, 7, 8, 9, 100])
 def test_fixed_batches_hold_every_item_once(n_items: int) -> None:
-    batches = fixed_batches(n_items, 4)
+    batches = list(FixedBatches(n_items, 4))
     assert sorted(key for batch in batches for key in batch) == [(0, i) for i in range(n_items)]
     assert all(min(n_items, 4) <= len(batch) < 8 for batch in batches)
 
@@ -44,14 +44,14 @@ def test_validation_clips_are_fixed_and_not_trained_on(config: PretrainConfig) -
     clips = open_clips(with_validation(config, 0.4), Ranks())
     other = open_clips(with_validation(config, 0.4, seed=5), Ranks())
     assert clips.validation is not None and other.validation is not None
-    first, again, seed5 = (list(c.validation) for c in (clips, clips, other))
+    first, again, seed5 = (list(c.validation.epoch(0)) for c in (clips, clips, other))
     for batches in (again, seed5):
         for ours, theirs in zip(first, batches, strict=True):
             assert torch.equal(ours.frames, theirs.frames)
             assert torch.equal(ours.waveforms, theirs.waveforms)
             assert torch.equal(ours.negative_row, theirs.negative_row)
     aside = {int(i) for batch in first for i in batch.video_ids}
-    trained = {int(i) for batch in clips.training for i in batch.video_ids}
+    trained = {int(i) for batch in clips.training.epoch(0) for i in batch.video_ids}
     assert aside and not aside & trained
     # Hard ones too, as in the last stage, although training begins with easy ones.
     assert {PairKind.HARD} <= {int(kind) for batch in first for kind in batch.kinds}

@@ -41,12 +41,10 @@ def train_as_two(config: PretrainConfig) -> AVTS:
     clips = [open_clips(config, share(rank)) for rank in (0, 1)]
     model = loop._new_model(config)
     optimizer = loop._optimizer(config.optimizer, model)
-    schedule = Schedule(config.schedule, config.run.epochs * len(clips[0].sampler))
+    schedule = Schedule(config.schedule, config.run.epochs * len(clips[0].training))
     objective, step = make_objective(config), 0
     for epoch in range(config.run.epochs):
-        for half in clips:
-            half.sampler.set_epoch(epoch)
-        for batches in zip(*(half.training for half in clips), strict=True):
+        for batches in zip(*(half.training.epoch(epoch) for half in clips), strict=True):
             twins = [copy.deepcopy(model).train() for _ in batches]
             for twin, batch in zip(twins, batches, strict=True):
                 batch = augment(batch, config.data, seed=config.run.seed, epoch=epoch)
