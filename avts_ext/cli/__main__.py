@@ -16,6 +16,7 @@ VERBS = {
     "index": "avts_ext.cli.index:index",
     "world": "avts_ext.world:generate",
     "pretrain": "avts_ext.cli.pretrain:pretrain",
+    "features": "avts_ext.cli.features:features",
     "export": "avts_ext.cli.export:export",
     "evaluate": "avts_ext.cli.evaluate:TASKS",
     "results": "avts_ext.cli.results:results",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,14 +12,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from avts_ext._files import file_hash
 from avts_ext.data.examine import examine
 from avts_ext.data.faults import Fault, MediaError
 from avts_ext.data.index import media_paths
 from avts_ext.data.manifest import Manifest, ManifestRow, read_manifest, write_manifest
 from avts_ext.data.media import check_file
 from avts_ext.data.processes import ProcessDiedError, map_unordered
-
-_CHUNK = 2**20  # bytes read at a time for the hash
 
 
 def scan_folder(
@@ -157,11 +155,7 @@ def _examine(root: Path, stub: ManifestRow) -> ManifestRow:
 
 
 def _content_hash(path: Path) -> str:
-    digest = hashlib.blake2b(digest_size=16)
     try:
-        with path.open("rb") as file:
-            while chunk := file.read(_CHUNK):
-                digest.update(chunk)
+        return file_hash(path)
     except OSError as error:
         raise MediaError(path, Fault.UNREADABLE, str(error.strerror)) from None
-    return digest.hexdigest()

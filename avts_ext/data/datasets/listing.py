@@ -12,7 +12,7 @@ from avts_ext.data.index import MEDIA_SUFFIXES, files_under
 from avts_ext.data.manifest import ManifestRow
 
 _AUDIO_SUFFIXES = ".aac .flac .m4a .mp3 .oga .ogg .opus .wav .wma"
-_SUFFIXES = MEDIA_SUFFIXES | frozenset(_AUDIO_SUFFIXES.split())
+SUFFIXES = MEDIA_SUFFIXES | frozenset(_AUDIO_SUFFIXES.split())
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class MediaFinder:
 
     def __init__(self, root: Path, key: Callable[[Path], str] = by_stem) -> None:
         self._paths: dict[str, str] = {}
-        for path in files_under(root, _SUFFIXES):
+        for path in files_under(root, SUFFIXES):
             self._paths.setdefault(key(path), path.relative_to(root).as_posix())
 
     def find(self, keys: Iterable[str], otherwise: str) -> str:

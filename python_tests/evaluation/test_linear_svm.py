@@ -1,0 +1,102 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.svm import LinearSVC
+
+from avts_ext.evaluation.linear_svm import fit_one_vs_all
+
+
+def problem(n=120, width=7, n_classes=4, seed=0, overlap=1.5):
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(n) % n_classes
+    centres = torch.randn(n_classes, width, generator=generator, dtype=torch.float64)
+    noise = torch.randn(n, width, generator=generator, dtype=torch.float64)
+    # Features of very different sizes, far from zero: they are to be standardised.
+    return 100 * (centres[labels] + overlap * noise) + torch.arange(width) * 1000, labels
+
+
+def reference(features, labels, cost):
+    """Weights (D + 1, K) of scikit-learn on standardised features."""
+    x = features.double().numpy()
+    std = x.std(0)
+    x = (x - x.mean(0)) / np.where(std > 0, std, np.inf)
+    machine = LinearSVC(C=cost, dual=False, tol=1e-9, max_iter=100_000)
+    columns = []
+    for k in range(int(labels.max()) + 1):
+        machine.fit(x, (labels == k).numpy())
+        columns.append([*machine.coef_[0], machine.intercept_[0]])
+    return torch.tensor(np.array(columns).T)
+
+
+@pytest.mark.parametrize("cost", [1e-4, 1e-2, 1.0, 100.0])
+@pytest.mark.parametrize("shape", [(120, 7, 4), (30, 60, 3), (41, 1, 2)])
+def test_solutions_are_those_of_scikit_learn(shape, cost):
+    features, labels = problem(*shape)
+    machine = fit_one_vs_all(features, labels, shape[2], [cost], tolerance=1e-8)[0]
+    torch.testing.assert_close(
+        machine.weights, reference(features, labels, cost), atol=1e-5, rtol=1e-4
+    )
+
+
+def test_float32_and_the_tolerance_of_the_protocol_give_the_same_answers():
+    features, labels = problem(2000, 40, 10, overlap=3.0)
+    rough = fit_one_vs_all(features.float(), labels, 10, [1e-3, 1e-2])
+    for cost, machine in zip([1e-3, 1e-2], rough, strict=True):
+        weights = reference(features, labels, cost)
+        x = (features - features.mean(0)) / features.std(0, correction=0)
+        expected = x @ weights[:-1] + weights[-1]
+        found = machine.scores(features.float())
+        assert (found.argmax(1) == expected.argmax(1)).double().mean() > 0.995
+        torch.testing.assert_close(found.double(), expected, atol=0.02, rtol=0)
+
+
+def test_a_warm_start_does_not_change_the_solution():
+    features, labels = problem()
+    warm = fit_one_vs_all(features, labels, 4, [1e-4, 1.0], tolerance=1e-8)[1]
+    cold = fit_one_vs_all(features, labels, 4, [1.0], tolerance=1e-8)[0]
+    torch.testing.assert_close(warm.weights, cold.weights, atol=1e-5, rtol=1e-4)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(2, 50), st.integers(1, 20), st.integers(2, 5), st.integers(0, 9), st.floats(-6, 3)
+)
+def test_the_gradient_vanishes_at_the_solution(n, width, n_classes, seed, exponent):
+    features, labels = problem(n + n_classes, width, n_classes, seed)
+    cost = 10**exponent
+    machine = fit_one_vs_all(features, labels, n_classes, [cost], tolerance=1e-6)[0]
+    x = torch.cat([(features - machine.mean) * machine.scale, torch.ones(len(features), 1)], 1)
+    weights = machine.weights.clone().requires_grad_()
+    signs = 2 * torch.nn.functional.one_hot(labels, n_classes).double() - 1
+    objective = weights.square().sum() / 2
+    objective = objective + cost * (1 - signs * (x @ weights)).clamp_min(0).square().sum()
+    objective.backward()
+    at_zero = (2 * cost * x.T @ signs).norm(dim=0)
+    assert (weights.grad.norm(dim=0) <= 1.01e-6 * at_zero + 1e-12).all()
+
+
+def test_features_that_never_change_tell_nothing():
+    features, labels = problem()
+    machine = fit_one_vs_all(features, labels, 4, [0.1])[0]
+    with_constant = torch.cat([features, torch.full((len(features), 1), 3.0)], 1)
+    again = fit_one_vs_all(with_constant, labels, 4, [0.1])[0]
+    torch.testing.assert_close(again.scores(with_constant + 0), machine.scores(features))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x, y, c: (x[:5], y, c), "features: got shape"),
+        (lambda x, y, c: (x / 0, y, c), "features: got NaN"),
+        (lambda x, y, c: (x, y + 1, c), r"labels: expected values in \[0, 4\)"),
+        (lambda x, y, c: (x[y > 0], y[y > 0], c), "labels: class 0 has no example"),
+        (lambda x, y, c: (x, y, [0.0]), "costs"),
+        (lambda x, y, c: (x, y, []), "costs"),
+    ],
+)
+def test_bad_input_is_refused(change, message):
+    features, labels, costs = change(*problem(), [1.0])
+    with pytest.raises(ValueError, match=message):
+        fit_one_vs_all(features, labels, 4, costs)
