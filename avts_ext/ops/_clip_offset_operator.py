@@ -10,11 +10,10 @@ from torch import Tensor
 from avts_ext._extension import _C
 from avts_ext.ops._library import LIBRARY, TAGS
 
-# The first four make a `ClipStarts`, which tells what they hold.
+# `ClipStarts` tells what media and ranges hold.
 LIBRARY.define(
-    "clip_offset(Tensor first_range, Tensor first_start, Tensor rank, Tensor media_ids, "
-    "Tensor query, int hard_distance, int min_offset, int max_offset, int[] kind_bound, int seed, "
-    "int epoch, int first_draw, int draws) -> "
+    "clip_offset(Tensor media, Tensor ranges, Tensor query, int hard_distance, int min_offset, "
+    "int max_offset, int[] kind_bound, int seed, int epoch, int first_draw, int draws) -> "
     "(Tensor video_start, Tensor audio_start, Tensor kind, Tensor audio_media, Tensor fallback)",
     tags=TAGS,
 )
@@ -25,10 +24,8 @@ _OUTPUT_TYPES = (torch.int64, torch.int64, torch.int8, torch.int64, torch.bool)
 
 @torch.library.register_fake("avts::clip_offset")
 def empty_outputs(
-    first_range: Tensor,
-    first_start: Tensor,
-    rank: Tensor,
-    media_ids: Tensor,
+    media: Tensor,
+    ranges: Tensor,
     query: Tensor,
     hard_distance: int,
     min_offset: int,
@@ -40,11 +37,12 @@ def empty_outputs(
     draws: int,
 ) -> tuple[Tensor, ...]:
     """Memory for the results, after all checks that do not read values; works on fake tensors."""
-    _check_vector("media_ids", media_ids, None)
-    _check_vector("first_start", first_start, None)
-    _check_vector("first_range", first_range, media_ids.shape[0] + 1)
-    _check_vector("rank", rank, first_start.shape[0] + 1)
-    _check_vector("query", query, None)
+    _check_table("media", media)
+    _check_table("ranges", ranges)
+    if query.dtype != torch.int64 or query.dim() != 1:
+        raise ValueError(
+            f"query is {query.dtype} of shape {tuple(query.shape)}, expected 1-D torch.int64"
+        )
     for name, value, least, most in (
         ("hard_distance", hard_distance, 1, MAX_STEPS),
         ("min_offset", min_offset, 1, MAX_STEPS),
@@ -62,27 +60,20 @@ def empty_outputs(
     return tuple(torch.empty(shape, dtype=t, device=query.device) for t in _OUTPUT_TYPES)
 
 
-def _check_vector(name: str, values: Tensor, size: int | None) -> None:
-    if values.dtype != torch.int64 or values.dim() != 1:
+def _check_table(name: str, table: Tensor) -> None:
+    if table.dtype != torch.int64 or table.dim() != 2 or 0 in table.shape or table.shape[1] != 2:
         raise ValueError(
-            f"{name} is {values.dtype} of shape {tuple(values.shape)}, expected 1-D torch.int64"
+            f"{name} is {table.dtype} of shape {tuple(table.shape)}, expected torch.int64 of shape "
+            "(1 or more, 2)"
         )
-    if size is not None and values.shape[0] != size:
-        raise ValueError(f"{name} has {values.shape[0]} elements, expected {size}")
 
 
 def clip_offset_cpu(
-    first_range: Tensor,
-    first_start: Tensor,
-    rank: Tensor,
-    media_ids: Tensor,
-    query: Tensor,
-    *options: int | Sequence[int],
+    media: Tensor, ranges: Tensor, query: Tensor, *options: int | Sequence[int]
 ) -> tuple[Tensor, ...]:
     """The CPU kernel. Strided inputs are copied."""
-    vectors = (first_range, first_start, rank, media_ids, query)
-    outputs = empty_outputs(*vectors, *options)  # type: ignore[arg-type]
-    inputs = (vector.contiguous() for vector in vectors)
+    outputs = empty_outputs(media, ranges, query, *options)  # type: ignore[arg-type]
+    inputs = (media.contiguous(), ranges.contiguous(), query.contiguous())
     _C.clip_offset(*inputs, *options[:-1], torch.get_num_threads(), *outputs)
     return outputs
 

@@ -59,21 +59,18 @@ class ClipStarts:
     media, so a data set keeps one of these and draws per item.
 
     Attributes:
-        first_range: (N + 1,) int64; medium m has the ranges first_range[m] to
-            first_range[m + 1] - 1 of consecutive starts.
-        first_start: (R,) int64, first start of each range, in grid steps.
-        rank: (R + 1,) int64, number of starts in all ranges before.
-        media_ids: (N,) int64.
+        media: (N + 1, 2) int64; row m has the id of medium m and the index of its first range of
+            consecutive starts. Its ranges end where those of the next row begin.
+        ranges: (R + 1, 2) int64; row r has the first start of range r in grid steps, and the number
+            of starts in all ranges before.
         hard_distance: least distance of a hard pair's starts, in grid steps.
         min_offset: least shift of a super-hard pair, in grid steps.
         max_offset: greatest shift of a super-hard pair, in grid steps.
         step: 0-d float64 seconds or int64 ticks of a grid step.
     """
 
-    first_range: Tensor
-    first_start: Tensor
-    rank: Tensor
-    media_ids: Tensor
+    media: Tensor
+    ranges: Tensor
     hard_distance: int
     min_offset: int
     max_offset: int
@@ -173,7 +170,7 @@ class ClipStarts:
 
     def __len__(self) -> int:
         """Number of media."""
-        return self.media_ids.shape[0]
+        return self.media.shape[0] - 1
 
     def draw(
         self,
@@ -208,12 +205,10 @@ class ClipStarts:
             ValueError: an argument is out of its range; the message names it.
         """
         if query is None:
-            query = torch.arange(len(self), device=self.media_ids.device)
+            query = torch.arange(len(self), device=self.media.device)
         video_start, audio_start, kind, audio_media, fallback = torch.ops.avts.clip_offset(
-            self.first_range,
-            self.first_start,
-            self.rank,
-            self.media_ids,
+            self.media,
+            self.ranges,
             query,
             self.hard_distance,
             self.min_offset,
@@ -346,7 +341,7 @@ def _starts(
             raise ValueError(
                 f"valid stretches of medium {i} are too short, expected room for a clip"
             )
-        first_range = torch.nn.functional.pad(ranges.cumsum(0), (1, 0))
+        first_range = _exclusive_sums(ranges)
     if media_ids is None:
         media_ids = torch.arange(count, device=first.device)
     elif media_ids.dtype != torch.int64 or media_ids.shape != (count,):
@@ -354,10 +349,22 @@ def _starts(
             f"media_ids is {media_ids.dtype} of shape {tuple(media_ids.shape)}, expected one "
             f"torch.int64 per duration, ({count},)"
         )
-    rank = torch.nn.functional.pad(width.cumsum(0), (1, 0))
     return ClipStarts(
-        first_range, first, rank, media_ids, hard_distance, min_offset, max_offset, step
+        torch.stack([_with_zero(media_ids), first_range], dim=1),
+        torch.stack([_with_zero(first), _exclusive_sums(width)], dim=1),
+        hard_distance,
+        min_offset,
+        max_offset,
+        step,
     )
+
+
+def _with_zero(values: Tensor) -> Tensor:
+    return torch.nn.functional.pad(values, (0, 1))
+
+
+def _exclusive_sums(values: Tensor) -> Tensor:
+    return torch.nn.functional.pad(values.cumsum(0), (1, 0))
 
 
 def _kind_bounds(proportions: Mapping[str, float]) -> list[int]:

@@ -26,21 +26,15 @@ TensorView table_of(py::handle object, const char* name, DType dtype, int64_t ro
       .expect_contiguous();
 }
 
-void clip_offset(py::handle first_range, py::handle first_start, py::handle rank,
-                 py::handle media_ids, py::handle query, int64_t hard_distance, int64_t min_offset,
-                 int64_t max_offset, std::array<uint64_t, 4> kind_bound, int64_t seed,
-                 uint32_t epoch, uint32_t first_draw, int threads, py::handle video_start,
-                 py::handle audio_start, py::handle kind, py::handle audio_media,
-                 py::handle fallback) {
-  const TensorView ids = vector_of(media_ids, "media_ids", DType::i64, -1);
-  const TensorView starts = vector_of(first_start, "first_start", DType::i64, -1);
-  const int64_t count = ids.shape[0], ranges = starts.shape[0];
-  const ClipMedia media{vector_of(first_range, "first_range", DType::i64, count + 1).as<int64_t>(),
-                        starts.as<int64_t>(),
-                        vector_of(rank, "rank", DType::i64, ranges + 1).as<int64_t>(),
-                        ids.as<int64_t>(),
-                        count,
-                        ranges};
+void clip_offset(py::handle media_table, py::handle range_table, py::handle query,
+                 int64_t hard_distance, int64_t min_offset, int64_t max_offset,
+                 std::array<uint64_t, 4> kind_bound, int64_t seed, uint32_t epoch,
+                 uint32_t first_draw, int threads, py::handle video_start, py::handle audio_start,
+                 py::handle kind, py::handle audio_media, py::handle fallback) {
+  const TensorView rows_of_media = table_of(media_table, "media", DType::i64, -1, 2);
+  const TensorView rows_of_ranges = table_of(range_table, "ranges", DType::i64, -1, 2);
+  const ClipMedia media{rows_of_media.as<Medium>(), rows_of_ranges.as<StartRange>(),
+                        rows_of_media.shape[0] - 1, rows_of_ranges.shape[0] - 1};
   const TensorView queries = vector_of(query, "query", DType::i64, -1);
   const int64_t rows = queries.shape[0];
   const TensorView video = table_of(video_start, "video_start", DType::i64, rows, -1);

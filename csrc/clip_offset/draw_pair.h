@@ -35,17 +35,18 @@ struct ClipPair {
   bool fallback;  // the drawn kind had no admissible position; `kind` took its place
 };
 
-// 256 random bits: all that a pair needs.
+// All random bits of a pair. `choice`: the kind by its low half, the order by bit 32.
 struct PairBits {
-  Philox a, b;
+  uint64_t choice, random[3];
 };
 
 AVTS_HOST_DEVICE inline PairBits pair_bits(int64_t media_id, uint32_t draw,
                                            const ClipOffsetOptions& options) {
   const uint32_t id_low = static_cast<uint32_t>(media_id);
   const uint32_t id_high = static_cast<uint32_t>(static_cast<uint64_t>(media_id) >> 32);
-  return {philox(draw, 2 * options.epoch, id_low, id_high, options.seed),
-          philox(draw, 2 * options.epoch + 1, id_low, id_high, options.seed)};
+  const Philox a = philox(draw, 2 * options.epoch, id_low, id_high, options.seed);
+  const Philox b = philox(draw, 2 * options.epoch + 1, id_low, id_high, options.seed);
+  return {a.pair(0), {a.pair(2), b.pair(0), b.pair(2)}};
 }
 
 AVTS_HOST_DEVICE inline bool has_near_pair(const ClipStarts& starts,
@@ -78,12 +79,10 @@ AVTS_HOST_DEVICE inline PairStarts draw_distant_in_one(const ClipStarts& starts,
 // draw_near() in a single range.
 AVTS_HOST_DEVICE inline PairStarts draw_near_in_one(const ClipStarts& starts, int64_t min_offset,
                                                     int64_t max_offset, const uint64_t random[3]) {
-  const int64_t width = starts.count();
-  int64_t offset, start;
-  draw_band(random[0], random[1], min_offset, max_offset < width ? max_offset : width - 1, width,
-            &offset, &start);
-  start += starts.first();
-  return {start, start + offset};
+  const int64_t width = starts.count(), high = max_offset < width ? max_offset : width - 1;
+  const BandDraw band = draw_band(random[0], random[1], min_offset, high, width);
+  const int64_t early = starts.first() + band.start;
+  return {early, early + band.offset};
 }
 
 AVTS_HOST_DEVICE inline PairStarts draw_apart(PairKind kind, const ClipStarts& starts,
@@ -98,42 +97,58 @@ AVTS_HOST_DEVICE inline PairStarts draw_apart(PairKind kind, const ClipStarts& s
              : draw_near(starts, options.min_offset, options.max_offset, random);
 }
 
-AVTS_HOST_DEVICE inline ClipPair pair_from_bits(const ClipMedia& media, int64_t medium,
-                                                const PairBits& bits,
-                                                const ClipOffsetOptions& options) {
-  ClipPair pair{0, 0, medium, kNoPair, false};
-  if (!media.has_starts(medium)) return pair;
-  int wanted = 0;
-  while (wanted < 3 && bits.a.word[0] >= options.kind_bound[wanted]) ++wanted;
-  const uint64_t random[3] = {bits.a.pair(2), bits.b.pair(0), bits.b.pair(2)};
+struct DrawnKind {
+  PairKind kind;
+  bool fallback;
+};
 
+AVTS_HOST_DEVICE inline DrawnKind draw_kind(const ClipMedia& media, int64_t medium,
+                                            const PairBits& bits,
+                                            const ClipOffsetOptions& options) {
+  if (!media.has_starts(medium)) return {kNoPair, false};
+  const uint64_t random = bits.choice & 0xFFFFFFFFu;
+  int wanted = 0;
+  for (int kind = 0; kind < 3; ++kind) wanted += random >= options.kind_bound[kind];
+  const PairKind kind = possible_kind(wanted, media.starts(medium), media.count, options);
+  return {kind, kind != wanted};
+}
+
+// A pair of a kind that the medium has room for.
+AVTS_HOST_DEVICE inline ClipPair draw_of_kind(DrawnKind drawn, const ClipMedia& media,
+                                              int64_t medium, const PairBits& bits,
+                                              const ClipOffsetOptions& options) {
   const ClipStarts starts = media.starts(medium);
-  const PairKind kind = possible_kind(wanted, starts, media.count, options);
-  if (kind == kPositive) {
+  const uint64_t* random = bits.random;
+  ClipPair pair{0, 0, medium, drawn.kind, drawn.fallback};
+  if (drawn.kind == kPositive) {
     pair.video_start = pair.audio_start = starts.at(below(random[0], starts.count()));
-  } else if (kind == kEasy) {
+  } else if (drawn.kind == kEasy) {
     pair.audio_media = below(random[2], media.count - 1);
-    if (pair.audio_media >= medium) ++pair.audio_media;
-    if (!media.has_starts(pair.audio_media)) return pair;
+    pair.audio_media += pair.audio_media >= medium;
+    if (!media.has_starts(pair.audio_media)) {
+      pair.kind = kNoPair;
+      return pair;
+    }
     const ClipStarts others = media.starts(pair.audio_media);
     pair.video_start = starts.at(below(random[0], starts.count()));
     pair.audio_start = others.at(below(random[1], others.count()));
   } else {
-    const PairStarts two = draw_apart(kind, starts, random, options);
-    const bool audio_late = bits.a.word[1] & 1;
-    pair.video_start = audio_late ? two.early : two.late;
-    pair.audio_start = audio_late ? two.late : two.early;
+    const PairStarts two = draw_apart(drawn.kind, starts, random, options);
+    // Which of the two is late is a coin: a product costs less than a branch.
+    const int64_t audio_late = bits.choice >> 32 & 1, shift = two.late - two.early;
+    pair.video_start = two.late - audio_late * shift;
+    pair.audio_start = two.early + audio_late * shift;
   }
-  pair.kind = kind;
-  pair.fallback = kind != wanted;
   return pair;
 }
 
 // `draw` counts from options.first_draw.
 AVTS_HOST_DEVICE inline ClipPair draw_pair(const ClipMedia& media, int64_t medium, uint32_t draw,
                                            const ClipOffsetOptions& options) {
-  return pair_from_bits(media, medium,
-                        pair_bits(media.ids[medium], options.first_draw + draw, options), options);
+  const PairBits bits = pair_bits(media.medium[medium].id, options.first_draw + draw, options);
+  const DrawnKind drawn = draw_kind(media, medium, bits, options);
+  if (drawn.kind == kNoPair) return {0, 0, medium, kNoPair, false};
+  return draw_of_kind(drawn, media, medium, bits, options);
 }
 
 }  // namespace avts

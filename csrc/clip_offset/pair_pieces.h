@@ -15,17 +15,18 @@ AVTS_HOST_DEVICE inline uint128 below_wide(uint64_t random, uint128 count) {
   return (count >> 64) * random + multiply_high(random, static_cast<uint64_t>(count));
 }
 
+struct BandDraw {
+  int64_t offset, start;
+};
+
 // Uniform over the pairs with low <= offset <= high and 0 <= start < width - offset: the offsets
 // low + x and high - x together always have the same number of starts.
-AVTS_HOST_DEVICE inline void draw_band(uint64_t random1, uint64_t random2, int64_t low,
-                                       int64_t high, int64_t width, int64_t* offset,
-                                       int64_t* start) {
-  *offset = low + below(random1, high - low + 1);
-  *start = below(random2, 2 * width - low - high);
-  if (*start >= width - *offset) {
-    *start -= width - *offset;
-    *offset = low + high - *offset;
-  }
+AVTS_HOST_DEVICE inline BandDraw draw_band(uint64_t random1, uint64_t random2, int64_t low,
+                                           int64_t high, int64_t width) {
+  const int64_t offset = low + below(random1, high - low + 1);
+  const int64_t start = below(random2, 2 * width - low - high);
+  const int64_t beyond = start - (width - offset);
+  return {beyond >= 0 ? low + high - offset : offset, beyond >= 0 ? beyond : start};
 }
 
 // Pairs whose late start is in one range. A rectangle: the medium's first `rows` starts, each with
@@ -53,21 +54,21 @@ struct PieceFinder {
 
 // All pairs with late - early >= distance: per range of late starts a rectangle, for the early
 // starts far from the whole range, and a band per range of early starts that is far from a part of
-// it. In a band early = first_start[range] - distance + offset, late = first_start[range] + offset
+// it. In a band early = range's first - distance + offset, late = range's first + offset
 // + start. Two pointers: as many steps as twice the ranges.
 AVTS_HOST_DEVICE inline void offer_distant(const ClipStarts& starts, int64_t distance,
                                            PieceFinder* finder) {
   int64_t nearest = 0;  // first range with a start that is not far from all of `range`
   for (int64_t range = 0; range < starts.ranges; ++range) {
-    const int64_t width = starts.width(range), origin = starts.first_start[range] - distance;
-    while (starts.first_start[nearest] + starts.width(nearest) - 1 <= origin) ++nearest;
-    const int64_t part = origin - starts.first_start[nearest] + 1;
-    const int64_t rows = starts.rank[nearest] - starts.rank[0] + (part > 0 ? part : 0);
+    const int64_t width = starts.width(range), origin = starts.range[range].first - distance;
+    while (starts.range[nearest].first + starts.width(nearest) - 1 <= origin) ++nearest;
+    const int64_t part = origin - starts.range[nearest].first + 1;
+    const int64_t rows = starts.range[nearest].rank - starts.range[0].rank + (part > 0 ? part : 0);
     if (rows > 0) {
       finder->offer({range, rows, 0, 0}, static_cast<uint128>(rows) * static_cast<uint128>(width));
     }
     for (int64_t early = nearest; early <= range; ++early) {
-      const int64_t low = starts.first_start[early] - origin;
+      const int64_t low = starts.range[early].first - origin;
       const int64_t high = low + starts.width(early) - 1;
       if (low >= width) break;
       finder->offer_band(range, low < 1 ? 1 : low, high < width ? high : width - 1, width);
@@ -76,7 +77,7 @@ AVTS_HOST_DEVICE inline void offer_distant(const ClipStarts& starts, int64_t dis
 }
 
 // All pairs of one range with min_offset <= late - early <= max_offset; in a band late - early =
-// offset, early = first_start[range] + start.
+// offset, early = range's first + start.
 AVTS_HOST_DEVICE inline void offer_near(const ClipStarts& starts, int64_t min_offset,
                                         int64_t max_offset, PieceFinder* finder) {
   for (int64_t range = 0; range < starts.ranges; ++range) {
@@ -97,12 +98,11 @@ AVTS_HOST_DEVICE inline PairStarts draw_distant(const ClipStarts& starts, int64_
   finder = {below_wide(random[2], finder.pairs), 0, {}};
   offer_distant(starts, distance, &finder);
   const PairPiece& piece = finder.found;
-  const int64_t first = starts.first_start[piece.range], width = starts.width(piece.range);
+  const int64_t first = starts.range[piece.range].first, width = starts.width(piece.range);
   if (piece.rows > 0)
     return {starts.at(below(random[0], piece.rows)), first + below(random[1], width)};
-  int64_t offset, start;
-  draw_band(random[0], random[1], piece.low, piece.high, width, &offset, &start);
-  return {first - distance + offset, first + offset + start};
+  const BandDraw band = draw_band(random[0], random[1], piece.low, piece.high, width);
+  return {first - distance + band.offset, first + band.offset + band.start};
 }
 
 // Uniform over all pairs of one range with min_offset <= late - early <= max_offset, of which there
@@ -114,11 +114,10 @@ AVTS_HOST_DEVICE inline PairStarts draw_near(const ClipStarts& starts, int64_t m
   finder = {below_wide(random[2], finder.pairs), 0, {}};
   offer_near(starts, min_offset, max_offset, &finder);
   const PairPiece& piece = finder.found;
-  int64_t offset, start;
-  draw_band(random[0], random[1], piece.low, piece.high, starts.width(piece.range), &offset,
-            &start);
-  start += starts.first_start[piece.range];
-  return {start, start + offset};
+  const BandDraw band =
+      draw_band(random[0], random[1], piece.low, piece.high, starts.width(piece.range));
+  const int64_t early = starts.range[piece.range].first + band.start;
+  return {early, early + band.offset};
 }
 
 }  // namespace avts

@@ -12,6 +12,9 @@
 
 namespace avts {
 
+constexpr uint32_t kPhiloxFactor0 = 0xD2511F53u, kPhiloxFactor1 = 0xCD9E8D57u;
+constexpr uint32_t kPhiloxStep0 = 0x9E3779B9u, kPhiloxStep1 = 0xBB67AE85u;
+
 struct Philox {
   uint32_t word[4];
 
@@ -24,13 +27,14 @@ AVTS_HOST_DEVICE inline Philox philox(uint32_t c0, uint32_t c1, uint32_t c2, uin
                                       uint64_t key) {
   uint32_t k0 = static_cast<uint32_t>(key), k1 = static_cast<uint32_t>(key >> 32);
   for (int round = 0; round < 10; ++round) {
-    const uint64_t p0 = 0xD2511F53ull * c0, p1 = 0xCD9E8D57ull * c2;
+    const uint64_t p0 = static_cast<uint64_t>(kPhiloxFactor0) * c0;
+    const uint64_t p1 = static_cast<uint64_t>(kPhiloxFactor1) * c2;
     c0 = static_cast<uint32_t>(p1 >> 32) ^ c1 ^ k0;
     c1 = static_cast<uint32_t>(p1);
     c2 = static_cast<uint32_t>(p0 >> 32) ^ c3 ^ k1;
     c3 = static_cast<uint32_t>(p0);
-    k0 += 0x9E3779B9u;
-    k1 += 0xBB67AE85u;
+    k0 += kPhiloxStep0;
+    k1 += kPhiloxStep1;
   }
   return {{c0, c1, c2, c3}};
 }

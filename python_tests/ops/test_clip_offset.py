@@ -134,6 +134,23 @@ def test_equals_reference_and_keeps_its_promises(request_):
                 assert max(1, media["min_offset"]) <= abs(video - audio) < clip
 
 
+@pytest.mark.parametrize("draws", [1, 3, 130])
+def test_every_cpu_level_draws_the_same(cpu_level, draws):
+    clip, spans = 10, [[(0, 30), (40, 90)], [(5, 70)], [(0, 10)]]
+    ids = torch.tensor([-5, 2**40, 3])
+    media = ClipStarts.in_ticks(
+        torch.tensor([90, 70, 10]), clip=clip, min_gap=5, min_offset=2, valid=spans, media_ids=ids
+    )
+    drawn = media.draw(seed=-9, epoch=2**31 - 1, draws=draws, proportions=EACH_KIND)
+    options = {"hard_distance": 15, "min_offset": 2, "max_offset": 9}
+    options |= {"kind_bound": _kind_bounds(EACH_KIND), "seed": -9, "epoch": 2**31 - 1}
+    ranges = [ranges_of(s, clip) for s in spans]
+    expected = [
+        draw_pair(ranges, i, int(ids[i]), k, **options) for i in range(3) for k in range(draws)
+    ]
+    assert list(zip(*(t.flatten().tolist() for t in drawn), strict=True)) == expected
+
+
 def probabilities(pieces):
     """Exact distribution of the pair that is drawn from the reference's pieces."""
     result, total = Counter(), sum(piece.size for piece in pieces)
@@ -301,7 +318,7 @@ def test_seconds_become_grid_steps_to_the_nanosecond(duration_s, clip_s, snap_s,
     )
     step, clip, gap = Fraction(snap_s or 1e-6), Fraction(clip_s), Fraction(gap_s)
     least, most = Fraction(9, 10**10), Fraction(11, 10**10)
-    starts = int(media.rank[-1])
+    starts = int(media.ranges[-1, 1])
     assert (starts - 1) * step + clip <= Fraction(duration_s) + most  # the last one lies inside,
     assert starts * step + clip > Fraction(duration_s) + least  # and there is no room for another
     for steps, time in ((media.hard_distance, clip + gap), (media.max_offset + 1, clip)):
@@ -315,7 +332,7 @@ def test_decimal_seconds_lose_no_place_to_binary_rounding():
     media = ClipStarts.in_seconds(
         seconds(1.9), clip_s=1.0, snap_s=0.1, valid_s=[[(0.3, 1.9)]], min_gap_s=0, min_offset_s=0.3
     )
-    assert media.first_start.tolist() == [3] and media.rank.tolist() == [0, 7]
+    assert media.ranges.tolist() == [[3, 0], [0, 7]]
     assert (media.hard_distance, media.min_offset, media.max_offset) == (10, 3, 9)
 
 
@@ -328,7 +345,7 @@ def test_starts_snap_to_the_grid_in_ticks():
         snap=40,
         valid=[[(41, 500), (570, 900)]],
     )
-    assert media.first_start.tolist() == [2, 15] and media.rank.tolist() == [0, 9, 15]
+    assert media.ranges.tolist() == [[2, 0], [15, 9], [0, 15]]
     drawn = media.draw(seed=0, draws=300, proportions=EACH_KIND)
     assert not (drawn.video_start % 40).any() and not (drawn.audio_start % 40).any()
     assert drawn.video_start.dtype == torch.int64
@@ -441,10 +458,8 @@ def test_bad_ticks_are_named(change, message):
 
 
 TABLE = {
-    "first_range": torch.tensor([0, 1, 3]),
-    "first_start": torch.tensor([0, 0, 90]),
-    "rank": torch.tensor([0, 50, 60, 110]),
-    "media_ids": torch.tensor([3, 4]),
+    "media": torch.tensor([[3, 0], [4, 1], [0, 3]]),
+    "ranges": torch.tensor([[0, 0], [0, 50], [90, 60], [0, 110]]),
     "query": torch.tensor([1, 0, 1]),
     "hard_distance": 20,
     "min_offset": 2,
@@ -461,10 +476,13 @@ TABLE = {
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"first_range": torch.tensor([0, 1])}, "first_range has 2 elements, expected 3"),
-        ({"rank": torch.tensor([0, 1])}, "rank has 2 elements, expected 4"),
-        ({"media_ids": torch.tensor([3.0])}, "media_ids is torch.float32"),
-        ({"first_start": torch.tensor([[0]])}, r"first_start is torch.int64 of shape \(1, 1\)"),
+        ({"media": torch.zeros(3, 2)}, r"media is torch.float32 of shape \(3, 2\), expected"),
+        ({"media": torch.tensor([0, 1])}, r"media is torch.int64 of shape \(2,\)"),
+        (
+            {"media": torch.zeros(0, 2).long()},
+            r"media is .* \(0, 2\), expected .* \(1 or more, 2\)",
+        ),
+        ({"ranges": torch.zeros(3, 3).long()}, r"ranges is torch.int64 of shape \(3, 3\)"),
         ({"query": torch.tensor([1], dtype=torch.int32)}, "query is torch.int32"),
         ({"hard_distance": 0}, "hard_distance is 0, expected 1 to"),
         ({"min_offset": 0}, "min_offset is 0, expected 1 to"),
@@ -487,17 +505,12 @@ def test_the_operator_and_its_fake_refuse_alike(device, change, message):
 
 
 @pytest.mark.parametrize(
-    "change",
-    [
-        {"first_range": torch.tensor([0, 1, 4])},
-        {"first_range": torch.tensor([-1, 1, 3])},
-        {"first_range": torch.tensor([0, 1, 1])},
-        {"rank": torch.tensor([0, 0, 60, 110])},
-    ],
+    "first_range", [[0, 1, 4], [-1, 1, 3], [0, 1, 1], [0, 4, 3], [2, 1, 3], [0, 1, 2**62]]
 )
-def test_a_broken_table_is_refused_before_it_leads_out_of_memory(change):
+def test_a_broken_table_is_refused_before_it_leads_out_of_memory(first_range):
+    media = torch.stack([torch.tensor([3, 4, 0]), torch.tensor(first_range)], dim=1)
     with pytest.raises(ValueError, match=r"medium [01] is too short for a clip"):
-        torch.ops.avts.clip_offset(**{**TABLE, **change})
+        torch.ops.avts.clip_offset(**{**TABLE, "media": media})
 
 
 def test_opcheck_and_compile():
