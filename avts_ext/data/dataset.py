@@ -20,6 +20,7 @@ from avts_ext.data.index import MediaEntry
 from avts_ext.data.media import MediaReader
 from avts_ext.data.probe import probe
 from avts_ext.data.readers import ReaderPool
+from avts_ext.data.spans import Span
 from avts_ext.data.workers import ReadingBoard
 from avts_ext.ops.clip_offset import ClipStarts, PairKind
 
@@ -129,7 +130,7 @@ class SyncClipDataset(Dataset[SyncItem]):
             cache entries, which hold no file open.
 
     Raises:
-        ValueError: there are no entries, two share an id, or one is shorter than a clip.
+        ValueError: there are no entries, two share an id, or one has a stretch shorter than a clip.
     """
 
     def __init__(
@@ -153,6 +154,7 @@ class SyncClipDataset(Dataset[SyncItem]):
             torch.tensor([e.duration_s for e in entries], dtype=torch.float64),
             clip_s=spec.duration_s,
             media_ids=torch.tensor([e.media_id for e in entries], dtype=torch.int64),
+            valid_s=[_relative(e.usable_s, e.start_s) for e in entries],
             min_gap_s=min_gap_s,
             snap_s=snap_s,
         )
@@ -279,6 +281,10 @@ def open_source(
     return MediaReader(path) if cache_dir is None else CachedReader(path, cache_dir, spec)
 
 
+def _relative(spans_s: Sequence[Span], start_s: float) -> list[Span]:
+    return [(begin - start_s, end - start_s) for begin, end in spans_s]
+
+
 def _diagnosed(error: MediaError, entry: MediaEntry) -> MediaError:
     """What is wrong with the file itself, if it failed a request that it was indexed to serve."""
     if error.fault not in (Fault.OUT_OF_RANGE, Fault.DECODE):
@@ -308,10 +314,11 @@ def _check_entries(entries: Sequence[MediaEntry], spec: ClipSpec) -> None:
         raise ValueError("entries must hold at least one medium, got none")
     seen: dict[int, MediaEntry] = {}
     for entry in entries:
-        if entry.duration_s < spec.duration_s:
+        shortest_s = min(end - begin for begin, end in entry.usable_s)
+        if shortest_s < spec.duration_s:
             raise ValueError(
                 f"entries must last at least one clip, {spec.duration_s} s, "
-                f"got {entry.path} with {entry.duration_s:.3f} s"
+                f"got {entry.path} with a stretch of {shortest_s:.3f} s"
             )
         if entry.media_id in seen:
             raise ValueError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from tqdm import tqdm
 from avts_ext.data.faults import Fault, MediaError, SkipReport
 from avts_ext.data.manifest import Manifest, ManifestRow, read_manifest
 from avts_ext.data.probe import probe
+from avts_ext.data.spans import Span
 
 _SUFFIXES = ".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv"
 MEDIA_SUFFIXES = frozenset(_SUFFIXES.split())
@@ -26,14 +27,23 @@ class MediaEntry:
         path: the file.
         media_id: 63-bit hash of the path relative to the folder that was indexed. It stays the same
             when other files come and go, and so do the random draws made from it.
-        start_s: first moment, on the file's clock, with both sound and picture.
-        duration_s: length in seconds of the stretch with both.
+        usable_s: (begin, end) of the stretches, on the file's clock, in which clips may lie:
+            ascending, apart, and at least one.
     """
 
     path: str
     media_id: int
-    start_s: float
-    duration_s: float
+    usable_s: tuple[Span, ...]
+
+    @property
+    def start_s(self) -> float:
+        """First usable moment."""
+        return self.usable_s[0][0]
+
+    @property
+    def duration_s(self) -> float:
+        """From the first usable moment to the last."""
+        return self.usable_s[-1][1] - self.start_s
 
 
 def index_folder(
@@ -75,12 +85,12 @@ def index_manifest(
 ) -> tuple[list[MediaEntry], SkipReport]:
     """The media of a manifest that `avts index` made, without looking at them again.
 
-    Of a file with damage or silence in the middle, the longest stretch without is taken.
+    Of a file with damage or long silence, the stretches without are taken.
 
     Args:
         path: the manifest.
         split: only files of this split; by default all.
-        min_duration_s: files without such a stretch of this length are a fault (too short).
+        min_duration_s: shorter stretches are left out, files with no other are a fault (too short).
 
     Returns:
         The usable files sorted by relative path, and a report of the others.
@@ -136,9 +146,8 @@ def media_id(relative_path: str) -> int:
 
 def _entry(root: Path, path: Path, min_duration_s: float) -> MediaEntry:
     info = probe(path)
-    _check_length(path, info.duration_s, min_duration_s)
     identity = media_id(path.relative_to(root).as_posix())
-    return MediaEntry(str(path), identity, info.start_s, info.duration_s)
+    return _checked_entry(path, identity, [(info.start_s, info.end_s)], min_duration_s)
 
 
 def _entry_of_row(manifest: Manifest, row: ManifestRow, min_duration_s: float) -> MediaEntry:
@@ -148,16 +157,20 @@ def _entry_of_row(manifest: Manifest, row: ManifestRow, min_duration_s: float) -
     if row.tracks != "both":
         fault = Fault.NO_VIDEO if row.tracks == "audio" else Fault.NO_AUDIO
         raise MediaError(manifest.root / row.path, fault, f"examined for its {row.tracks} alone")
-    begin_s, end_s = max(row.usable_s, key=lambda span: span[1] - span[0])
-    path = manifest.root / row.path
-    _check_length(path, end_s - begin_s, min_duration_s)
-    return MediaEntry(str(path), media_id(row.path), begin_s, end_s - begin_s)
+    return _checked_entry(
+        manifest.root / row.path, media_id(row.path), row.usable_s, min_duration_s
+    )
 
 
-def _check_length(path: Path, duration_s: float, min_duration_s: float) -> None:
-    if duration_s < min_duration_s:
-        message = f"{duration_s:.2f} s of sound and picture, {min_duration_s:.2f} s are needed"
+def _checked_entry(
+    path: Path, identity: int, usable_s: Sequence[Span], min_duration_s: float
+) -> MediaEntry:
+    long_enough = tuple(span for span in usable_s if span[1] - span[0] >= min_duration_s)
+    if not long_enough:
+        longest_s = max(end - begin for begin, end in usable_s)
+        message = f"{longest_s:.2f} s of sound and picture, {min_duration_s:.2f} s are needed"
         raise MediaError(path, Fault.TOO_SHORT, message)
+    return MediaEntry(str(path), identity, long_enough)
 
 
 def _raise(error: OSError) -> None:

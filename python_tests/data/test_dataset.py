@@ -17,7 +17,9 @@ from avts_ext.data import (
     ClipBatchSampler,
     ClipSpec,
     Fault,
+    MediaEntry,
     MediaError,
+    MediaReader,
     SkipReport,
     SyncClipDataset,
     TooManyBrokenFilesError,
@@ -222,7 +224,7 @@ def test_easy_negatives_are_spread_over_the_batch(entries):
     [
         (lambda entries: [], "entries must hold at least one medium"),
         (lambda entries: [entries[0], entries[0]], "entries must have different media ids"),
-        (lambda entries: [replace(entries[0], duration_s=0.4)], "entries must last at least one"),
+        (lambda entries: [replace(entries[0], usable_s=((0.0, 0.4),))], "must last at least one"),
     ],
 )
 def test_rejects_entries(entries, change, message):
@@ -247,3 +249,27 @@ def test_pool_keeps_the_most_recent_readers():
     pool.discard("c")
     pool.discard("unknown")
     assert log == [("open", "a"), ("open", "b"), ("open", "c"), ("close", "b"), ("close", "c")]
+
+
+def test_clips_and_their_negatives_lie_in_usable_stretches(tmp_path):
+    path = FlashBeep(duration_s=9.0, size=(16, 16)).write(tmp_path / "film.mp4")
+    usable_s = ((1.0, 2.75), (4.5, 5.5), (6.0, 9.0))
+    dataset = SyncClipDataset([MediaEntry(str(path), 7, usable_s)], SPEC, 5, mixed)
+    items = [dataset[epoch, 0] for epoch in range(60)]
+    starts = [item.start_s for item in items]
+    starts += [item.negative_start_s for item in items if item.kind is PairKind.HARD]
+    spans = [[a <= t and t + SPEC.duration_s <= b + 1e-9 for a, b in usable_s] for t in starts]
+    assert all(map(any, spans)) and all(map(any, zip(*spans, strict=True)))
+
+
+@pytest.mark.parametrize("audio", ["pcm_s16le", "aac"])
+@pytest.mark.parametrize("sample_rate", [8000, 11025, 16000, 44100])
+def test_the_first_and_the_last_clip_of_a_file_can_be_read(tmp_path, audio, sample_rate):
+    spec = replace(SPEC, sample_rate=8000)
+    film = FlashBeep(duration_s=2.3, audio_codec=audio, sample_rate=sample_rate, size=(16, 16))
+    film.write(tmp_path / "film.mkv")
+    (entry,), _ = index_folder(tmp_path)
+    with MediaReader(entry.path) as reader:
+        last_s = entry.start_s + entry.duration_s - spec.duration_s
+        for start_s in [entry.start_s, *np.linspace(last_s - 2e-4, last_s, 9)]:
+            reader.read_clip(float(start_s), spec)

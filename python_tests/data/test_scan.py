@@ -162,14 +162,16 @@ def test_listed_files_bring_their_labels_and_holes_are_told(broken_folder, tmp_p
     ].labels == ("c",)
 
 
-def test_damage_in_the_middle_leaves_the_longest_stretch(tmp_path):
+def test_damage_in_the_middle_leaves_the_stretches_around_it(tmp_path):
     path = FlashBeep(duration_s=10.0).write(tmp_path / "film.mp4")
     damage_video(path, path, packets=slice(40, 44))
     found = scan_folder(tmp_path, tmp_path / "manifest.parquet", every_frame=True)
     (row,) = found.rows
     assert row.fault is None and 1.0 < row.damaged_from_s <= 2.5
     (entry,), _ = open_index(tmp_path / "manifest.parquet")
-    assert entry.start_s == row.usable_s[1][0] > 2.5
+    assert entry.usable_s == row.usable_s and len(row.usable_s) == 2
+    (entry,), _ = open_index(tmp_path / "manifest.parquet", min_duration_s=5.0)
+    assert entry.usable_s == row.usable_s[1:] and entry.start_s > 2.5
     assert entry.start_s + entry.duration_s == pytest.approx(10.0)
     with pytest.raises(ValueError, match=r"no usable media file.*\n.*[67]\.\d\d s of sound"):
         open_index(tmp_path / "manifest.parquet", min_duration_s=8.0)

@@ -20,7 +20,7 @@ def with_validation(config: PretrainConfig, share: float, **run) -> PretrainConf
 
 
 def entries(count: int) -> list[MediaEntry]:
-    return [MediaEntry(f"{i}.mp4", media_id(f"{i}.mp4"), 0.0, 9.0) for i in range(count)]
+    return [MediaEntry(f"{i}.mp4", media_id(f"{i}.mp4"), ((0.0, 9.0),)) for i in range(count)]
 
 
 def test_a_file_stays_on_its_side_when_others_come() -> None:
