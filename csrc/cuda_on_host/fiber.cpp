@@ -123,6 +123,11 @@ Fiber::~Fiber() {
 #if defined(CUDA_ON_HOST_TSAN)
   __tsan_destroy_fiber(tsan_fiber_);
 #endif
+#if defined(__SANITIZE_ADDRESS__)
+  // Functions that never returned left their red zones, which outlive the mapping: what the kernel
+  // maps here next, such as another thread's local storage, would seem to be out of bounds.
+  __asan_unpoison_memory_region(stack_bottom_, stack_bytes_);
+#endif
   munmap(mapping_, guard_bytes() + kStackBytes);
 }
 
