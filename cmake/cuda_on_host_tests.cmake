@@ -1,13 +1,16 @@
-# C++ tests of the emulator: what it must compute, and planted faults that must be reported.
-include(cmake/cuda_on_host.cmake)
-
-add_executable(test_cuda_on_host csrc/tests/test_cuda_on_host.cpp)
-target_link_libraries(test_cuda_on_host PRIVATE cuda_on_host)
-add_test(NAME test_cuda_on_host COMMAND test_cuda_on_host)
-
-add_executable(test_cuda_on_host_faults csrc/tests/test_cuda_on_host_faults.cpp)
-target_link_libraries(test_cuda_on_host_faults PRIVATE cuda_on_host)
-add_test(NAME cuda_fault_none COMMAND test_cuda_on_host_faults none)
+# C++ tests of the CUDA kernels on the host emulator, and of the emulator: what it must compute, and
+# planted faults that must be reported.
+file(GLOB tests CONFIGURE_DEPENDS csrc/tests/test_cuda_*.cpp)
+foreach(test ${tests})
+  get_filename_component(name ${test} NAME_WE)
+  add_executable(${name} ${test})
+  target_link_libraries(${name} PRIVATE cuda_kernels_on_host avts_core)
+  if(name STREQUAL "test_cuda_on_host_faults")
+    add_test(NAME cuda_fault_none COMMAND ${name} none)
+  else()
+    add_test(NAME ${name} COMMAND ${name})
+  endif()
+endforeach()
 
 # A test that passes when the program's output has `report`, whatever its exit status.
 function(add_fault fault report)

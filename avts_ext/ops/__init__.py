@@ -1,5 +1,6 @@
 """The operators: stateless functions on tensors, registered with PyTorch's dispatcher."""
 
+from avts_ext.ops import _cuda  # noqa: F401, registers kernels
 from avts_ext.ops.clip_offset import ClipOffsets, ClipStarts, PairKind, sample_clip_offsets
 from avts_ext.ops.log_mel import log_mel_spectrogram
 from avts_ext.ops.sync_loss import (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -85,7 +86,8 @@ def _flat(values: Tensor | None) -> Tensor | None:
     return None if values is None else values.reshape(-1).contiguous()
 
 
-def _log_mel(
+def forward_by(
+    run: Callable[..., None],
     waveform: Tensor,
     starts: Tensor | None,
     lengths: Tensor | None,
@@ -93,19 +95,21 @@ def _log_mel(
     key: str,
     save_mel: bool,
 ) -> tuple[Tensor, Tensor]:
+    """The operator by a device's kernel, ``run(key, inputs, out, mel or None)``."""
     frames = _frames(waveform, starts, lengths, clip_length, key)
     out, mel = _empty_outputs(waveform, frames, key, save_mel)
     if out.numel():
-        kernel_of(key).forward(
-            _rows(waveform),
-            _flat(starts),
-            _flat(lengths),
-            clip_length,
-            out.view(-1, *out.shape[-2:]),
-            mel.view(-1, *mel.shape[-2:]) if save_mel else None,
-            torch.get_num_threads(),
-        )
+        inputs = (_rows(waveform), _flat(starts), _flat(lengths), clip_length)
+        flat_mel = mel.view(-1, *mel.shape[-2:]) if save_mel else None
+        run(key, inputs, out.view(-1, *out.shape[-2:]), flat_mel)
     return out, mel
+
+
+def _log_mel(*arguments: Any) -> tuple[Tensor, Tensor]:
+    def run(key: str, inputs: tuple[Any, ...], *outputs: Tensor | None) -> None:
+        kernel_of(key).forward(*inputs, *outputs, torch.get_num_threads())
+
+    return forward_by(run, *arguments)
 
 
 def _log_mel_fake(
@@ -131,7 +135,8 @@ def _check_grad(grad: Tensor, mel: Tensor, waveform: Tensor, key: str, frames: i
         )
 
 
-def _log_mel_backward(
+def backward_by(
+    run: Callable[..., None],
     grad: Tensor,
     mel: Tensor,
     waveform: Tensor,
@@ -140,21 +145,26 @@ def _log_mel_backward(
     clip_length: int,
     key: str,
 ) -> Tensor:
+    """The gradient by a device's kernel, ``run(key, inputs, mel, grad, out)``."""
     _check_grad(grad, mel, waveform, key, _frames(waveform, starts, lengths, clip_length, key))
-    out = torch.empty(waveform.shape, dtype=_precision(waveform))
+    out = waveform.new_empty(waveform.shape, dtype=_precision(waveform))
     if grad.numel():
         rows = _rows(waveform).contiguous()
-        kernel_of(key).backward(
-            rows,
-            _flat(starts),
-            _flat(lengths),
-            clip_length,
+        run(
+            key,
+            (rows, _flat(starts), _flat(lengths), clip_length),
             mel.reshape(-1, *mel.shape[-2:]).contiguous(),
             grad.reshape(-1, *grad.shape[-2:]).to(out.dtype).contiguous(),
             out.view(rows.shape),
-            torch.get_num_threads(),
         )
     return out.to(waveform.dtype)
+
+
+def _log_mel_backward(*arguments: Any) -> Tensor:
+    def run(key: str, inputs: tuple[Any, ...], *tensors: Tensor) -> None:
+        kernel_of(key).backward(*inputs, *tensors, torch.get_num_threads())
+
+    return backward_by(run, *arguments)
 
 
 def _log_mel_backward_fake(

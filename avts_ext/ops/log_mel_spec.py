@@ -176,6 +176,11 @@ def spec_of(key: str) -> LogMelSpec:
 @functools.lru_cache(maxsize=64)
 def kernel_of(key: str) -> Any:
     """The compiled transform of a spec, with its tables, by the spec's key."""
+    return _C.LogMel(kernel_options(key))
+
+
+def kernel_options(key: str) -> dict[str, Any]:
+    """What the compiled transforms take, from a spec's key."""
     options = json.loads(key)
     for ours in ("top_db", "dtype"):
         del options[ours]
@@ -185,7 +190,7 @@ def kernel_of(key: str) -> Any:
     given = not isinstance(options["window"], str)
     options["window_samples"] = options["window"] if given else []
     options["window"] = "given" if given else options["window"]
-    return _C.LogMel(options)
+    return options
 
 
 def _numbers(window: Any) -> tuple[float, ...]:

@@ -1,12 +1,22 @@
-// The Python module avts_ext._cuda, apart from _C so that a fault here never breaks CPU users.
+// The Python module avts_ext._cuda, apart from _C so that a fault here never breaks CPU users. The
+// same file makes the module that tests run on the host emulator.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include "bindings/cuda_bindings.h"
+#include "core/check.h"
 #include "core/cuda_info.h"
 
 namespace py = pybind11;
 
 PYBIND11_MODULE(_cuda, m) {
+  py::register_exception_translator([](std::exception_ptr p) {
+    try {
+      if (p) std::rethrow_exception(p);
+    } catch (const avts::ArgumentError& error) {
+      PyErr_SetString(PyExc_ValueError, error.what());
+    }
+  });
   m.attr("version") = AVTS_VERSION;
   m.attr("targets") = AVTS_CUDA_TARGETS;
   m.def("info", [] {
@@ -15,4 +25,6 @@ PYBIND11_MODULE(_cuda, m) {
                     py::arg("driver_version") = info.driver_version,
                     py::arg("devices") = info.devices, py::arg("error") = info.error);
   });
+  avts::bind_cuda_log_mel(m);
+  avts::bind_cuda_clip_offset(m);
 }

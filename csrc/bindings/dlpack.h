@@ -40,7 +40,8 @@ struct ExchangeApi {
   void* to_python;
   // Fills a borrowed view of the tensor object; valid while the object lives and is not resized.
   int (*view)(void* object, Tensor* out);
-  void* current_stream;
+  // The stream that the framework would queue work on.
+  int (*current_stream)(int32_t device_type, int32_t device_id, void** out);
 };
 
 }  // namespace avts::dlpack

@@ -3,6 +3,7 @@
 #include <pybind11/stl.h>
 
 #include "bindings/bindings.h"
+#include "bindings/log_mel_arguments.h"
 #include "bindings/tensor_view.h"
 #include "core/check.h"
 #include "log_mel/dither.h"
@@ -11,53 +12,6 @@ namespace py = pybind11;
 
 namespace avts {
 namespace {
-
-template <typename T>
-T option(const py::dict& values, const char* name) {
-  check_argument(values.contains(name), name, "missing", "an option");
-  const py::object value = values[name];
-  try {
-    // Anything casts to bool.
-    if (std::is_same_v<T, bool> && !py::isinstance<py::bool_>(value)) throw py::cast_error();
-    return value.cast<T>();
-  } catch (const py::cast_error&) {
-    throw py::type_error(std::string(name) + " is " + py::repr(value).cast<std::string>() +
-                         ", of a wrong type");
-  }
-}
-
-// Every option must be there under its own name, so that no default is told twice.
-LogMelOptions options_from(const py::dict& values) {
-  LogMelOptions options;
-  size_t known = 0;
-#define AVTS_TAKE(type, name) options.name = option<type>(values, #name), ++known;
-  AVTS_LOG_MEL_OPTIONS(AVTS_TAKE)
-#undef AVTS_TAKE
-  check_argument(values.size() == known, "options", values.size(), known, " options");
-  return options;
-}
-
-SampleType sample_type(const TensorView& view) {
-  switch (view.dtype) {
-    case DType::f32:
-      return SampleType::f32;
-    case DType::f64:
-      return SampleType::f64;
-    case DType::f16:
-      return SampleType::f16;
-    case DType::bf16:
-      return SampleType::bf16;
-    case DType::i16:
-      return SampleType::i16;
-    default:
-      check_argument(false, view.name, name_of(view.dtype),
-                     "float32, float64, float16, bfloat16 or int16");
-      return SampleType::f32;
-  }
-}
-
-// What the computation is done in.
-DType precision_of(SampleType type) { return type == SampleType::f64 ? DType::f64 : DType::f32; }
 
 const int64_t* per_item(py::handle object, const char* name, int64_t items) {
   if (object.is_none()) return nullptr;
@@ -101,17 +55,10 @@ Waveforms waveforms_from(const LogMel& log_mel, const TensorView& view, py::hand
   return waveforms;
 }
 
-// A view of (items, n_mels, frames), or with the last two exchanged.
 TensorView values_view(const LogMel& log_mel, py::handle object, const char* name, int64_t items,
                        int64_t frames) {
   const TensorView view = view_of(object, name);
-  const int64_t n_mels = log_mel.options().n_mels;
-  if (log_mel.options().layout == "time_mel") {
-    view.expect_shape({items, frames, n_mels});
-  } else {
-    view.expect_shape({items, n_mels, frames});
-  }
-  return view.expect_contiguous();
+  return expect_values(log_mel.options(), view, items, frames);
 }
 
 TensorView mel_view(const LogMel& log_mel, py::handle object, const Waveforms& waveforms,
@@ -174,7 +121,7 @@ void bind_log_mel(py::module_& m) {
         py::arg("first"));
   py::class_<LogMel>(m, "LogMel")
       .def(py::init([](const py::dict& options) {
-             return std::make_unique<LogMel>(options_from(options));
+             return std::make_unique<LogMel>(log_mel_options(options));
            }),
            py::arg("options"))
       .def("samples_needed", &LogMel::samples_needed)

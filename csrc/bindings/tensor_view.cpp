@@ -165,7 +165,7 @@ const TensorView& TensorView::expect_contiguous() const {
   return *this;
 }
 
-TensorView view_of(py::handle object, const char* name) {
+TensorView view_on_any_device(py::handle object, const char* name) {
   TensorView view;
   if (const dlpack::ExchangeApi* api = exchange_api_of(Py_TYPE(object.ptr()))) {
     dlpack::Tensor tensor;
@@ -177,10 +177,24 @@ TensorView view_of(py::handle object, const char* name) {
     throw py::type_error(std::string(name) + " is of type " + Py_TYPE(object.ptr())->tp_name +
                          ", expected a torch.Tensor or a numpy.ndarray");
   }
-  check_argument(view.device_type == dlpack::kCpu, name, "not in CPU memory", "a CPU tensor");
   check_argument(view.data != nullptr || view.numel() == 0, name, "a tensor without memory",
                  "a real one (fake and meta tensors go through torch.ops.avts)");
   return view;
+}
+
+TensorView view_of(py::handle object, const char* name) {
+  const TensorView view = view_on_any_device(object, name);
+  check_argument(view.device_type == dlpack::kCpu, name, "not in CPU memory", "a CPU tensor");
+  return view;
+}
+
+void* current_stream(py::handle tensor, const TensorView& view) {
+  void* stream = nullptr;
+  const dlpack::ExchangeApi* api = exchange_api_of(Py_TYPE(tensor.ptr()));
+  if (api && api->current_stream(view.device_type, view.device_id, &stream) != 0) {
+    throw py::error_already_set();
+  }
+  return stream;
 }
 
 }  // namespace avts

@@ -41,4 +41,10 @@ struct TensorView {
 // Fake and meta tensors, which have a shape but no memory, are refused.
 TensorView view_of(pybind11::handle object, const char* name);
 
+// The same on whatever device; its data is not to be followed on the host.
+TensorView view_on_any_device(pybind11::handle object, const char* name);
+
+// The stream that PyTorch would queue work on, on the device of a tensor and its view.
+void* current_stream(pybind11::handle tensor, const TensorView& view);
+
 }  // namespace avts

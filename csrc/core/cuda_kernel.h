@@ -2,6 +2,11 @@
 // the emulator's in cuda_on_host/: kernels keep to what both have, and are launched without <<<>>>.
 #pragma once
 
+#if defined(__CUDACC__)
+#undef NDEBUG  // AVTS_DEVICE_CHECK stays in release builds
+#include <cassert>
+#endif
+
 #include <cuda_runtime.h>
 
 #include <cstddef>
@@ -28,10 +33,7 @@ __device__ __forceinline__ T* dynamic_shared() {
 // Ends the kernel, and with it every later use of the device by the process, as PyTorch's own
 // kernels do where an index is out of range: a host check would have to wait for the device.
 #if defined(__CUDACC__)
-#define AVTS_DEVICE_CHECK(condition, message)                         \
-  do {                                                                \
-    if (!(condition)) __assert_fail(message, __FILE__, __LINE__, ""); \
-  } while (0)
+#define AVTS_DEVICE_CHECK(condition, message) assert((condition) && message)
 #else
 #define AVTS_DEVICE_CHECK(condition, message)      \
   do {                                             \

@@ -147,20 +147,9 @@ LogMel::LogMel(const LogMelOptions& options) : options_(options) { check_log_mel
 
 LogMel::~LogMel() = default;
 
-int64_t LogMel::samples_needed() const {
-  const int64_t pad = padding(options_);
-  const bool reflect = pad > 0 && options_.pad_mode == "reflect";
-  int64_t needed = std::max<int64_t>(reflect ? pad + 1 : 1, frame_samples(options_) - 2 * pad);
-  if (options_.drop_last) {
-    needed = std::max(needed, frame_samples(options_) - 2 * pad + options_.hop_length);
-  }
-  return needed;
-}
+int64_t LogMel::samples_needed() const { return avts::samples_needed(options_); }
 
-int64_t LogMel::frames(int64_t samples) const {
-  const int64_t beyond_first = samples + 2 * padding(options_) - frame_samples(options_);
-  return beyond_first / options_.hop_length + (options_.drop_last ? 0 : 1);
-}
+int64_t LogMel::frames(int64_t samples) const { return frames_of(options_, samples); }
 
 template <typename T>
 const LogMelTables<T>& LogMel::tables(int64_t lanes) const {

@@ -99,4 +99,17 @@ int64_t padding(const LogMelOptions& options) {
   return options.center ? frame_samples(options) / 2 : 0;
 }
 
+int64_t samples_needed(const LogMelOptions& options) {
+  const int64_t pad = padding(options);
+  const bool reflect = pad > 0 && options.pad_mode == "reflect";
+  const int64_t without_padding = frame_samples(options) - 2 * pad;
+  const int64_t dropped = options.drop_last ? options.hop_length : 0;
+  return std::max<int64_t>(reflect ? pad + 1 : 1, without_padding + dropped);
+}
+
+int64_t frames_of(const LogMelOptions& options, int64_t samples) {
+  const int64_t beyond_first = samples + 2 * padding(options) - frame_samples(options);
+  return beyond_first / options.hop_length + (options.drop_last ? 0 : 1);
+}
+
 }  // namespace avts

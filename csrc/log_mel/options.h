@@ -12,4 +12,8 @@ void check_log_mel_options(const LogMelOptions& options);
 int64_t frame_samples(const LogMelOptions& options);
 int64_t padding(const LogMelOptions& options);
 
+// See LogMel.
+int64_t samples_needed(const LogMelOptions& options);
+int64_t frames_of(const LogMelOptions& options, int64_t samples);
+
 }  // namespace avts

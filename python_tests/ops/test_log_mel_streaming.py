@@ -8,6 +8,8 @@ from avts_ext.ops.log_mel import log_mel_spectrogram_numpy
 from avts_ext.ops.log_mel_spec import LogMelSpec
 from avts_ext.ops.log_mel_streaming import LogMelStream
 
+pytestmark = pytest.mark.kernels("cpu")
+
 SPECS = {
     "avts": LogMelSpec(),
     "whisper without its clamp": LogMelSpec.from_preset("whisper", top_db=None),
