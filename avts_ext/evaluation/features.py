@@ -14,6 +14,7 @@ settings, and the versions that decoding depends on; names and dates of files do
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import json
@@ -46,6 +47,7 @@ __all__ = [
     "Features",
     "extract_features",
     "feature_card",
+    "read_clips",
     "reduce_map",
 ]
 
@@ -203,8 +205,41 @@ def feature_card(model: AVTS, settings: FeatureSettings) -> dict[str, Any]:
     }
 
 
+def read_clips(
+    path: str | os.PathLike[str], settings: FeatureSettings, spec: ClipSpec
+) -> tuple[NDArray[np.float64], Tensor]:
+    """Starts (K,) and clips of a file, (K, S) float32 sound or (K, T, H, W, 3) uint8 picture.
+
+    Args:
+        path: the file.
+        settings: which tower's input, how long, how many.
+        spec: sample rate, or size of the frames and their rate.
+
+    Raises:
+        MediaError: the file is unusable, or shorter than a clip.
+    """
+    with MediaReader(path, tracks=settings.tower) as reader:
+        info = probe_open(reader)
+        # A clip fits whichever way its samples are rounded.
+        sample_s = 1 / spec.sample_rate
+        end_s = max(info.end_s - sample_s, info.start_s + settings.clip_s)
+        if end_s > info.end_s + sample_s:
+            message = f"{info.duration_s:.2f} s, clips of {settings.clip_s} s are asked for"
+            raise reader.error(Fault.TOO_SHORT, message)
+        starts_s = settings.starts_s(info.start_s, end_s)
+        read: Callable[..., tuple[Tensor, Any]]
+        if settings.tower == "audio":
+            read = functools.partial(
+                reader.read_audio, duration_s=settings.clip_s, sample_rate=spec.sample_rate
+            )
+        else:
+            n_frames = max(1, round(settings.clip_s * spec.fps))
+            read = functools.partial(reader.read_frames, spec=replace(spec, n_frames=n_frames))
+        return starts_s, torch.stack([read(start_s)[0] for start_s in starts_s.tolist()])
+
+
 class _RawClips(Dataset[tuple[NDArray, Tensor | MediaError]]):
-    """Starts (K,) and clips of a file, (K, S) float32 or (K, T, H, W, 3) uint8, or its fault."""
+    """What `read_clips` gives for each path, or the fault of the file in place of its clips."""
 
     def __init__(self, paths: Sequence[str], settings: FeatureSettings, spec: ClipSpec) -> None:
         self._paths, self._settings, self._spec = paths, settings, spec
@@ -214,33 +249,9 @@ class _RawClips(Dataset[tuple[NDArray, Tensor | MediaError]]):
 
     def __getitem__(self, item: int) -> tuple[NDArray, Tensor | MediaError]:
         try:
-            return self._read(self._paths[item])
+            return read_clips(self._paths[item], self._settings, self._spec)
         except MediaError as error:
             return np.empty(0), error
-
-    def _read(self, path: str) -> tuple[NDArray, Tensor]:
-        settings = self._settings
-        with MediaReader(path, tracks=settings.tower) as reader:
-            info = probe_open(reader)
-            # A clip fits whichever way its samples are rounded.
-            end_s = info.end_s - 1 / self._spec.sample_rate
-            if end_s - info.start_s < settings.clip_s - 2 / self._spec.sample_rate:
-                message = f"{info.duration_s:.2f} s, clips of {settings.clip_s} s are asked for"
-                raise reader.error(Fault.TOO_SHORT, message)
-            starts_s = settings.starts_s(info.start_s, max(end_s, info.start_s + settings.clip_s))
-            read: Callable[[float], Tensor] = (
-                self._sound_reader(reader) if settings.tower == "audio" else self._frames(reader)
-            )
-            return starts_s, torch.stack([read(start_s) for start_s in starts_s.tolist()])
-
-    def _sound_reader(self, reader: MediaReader) -> Callable[[float], Tensor]:
-        rate = self._spec.sample_rate
-        return lambda start_s: reader.read_audio(start_s, self._settings.clip_s, rate)[0]
-
-    def _frames(self, reader: MediaReader) -> Callable[[float], Tensor]:
-        n_frames = max(1, round(self._settings.clip_s * self._spec.fps))
-        spec = replace(self._spec, n_frames=n_frames)
-        return lambda start_s: reader.read_frames(start_s, spec)[0]
 
 
 class _Store:

@@ -51,6 +51,8 @@ class Result:
         command: the command line that repeats it.
         unit: "rate" in [0, 1], "s", ...
         versions: of the packages used.
+        folds: the figure on each fold, by name; ``value`` is their mean.
+        card: what else the figure depends on (clips, search, coverage, hashes), as JSON types.
 
     Raises:
         ValueError: an empty protocol, a figure that is not finite, no seed, or ``n`` below 1.
@@ -68,6 +70,8 @@ class Result:
     command: str = ""
     unit: str = "rate"
     versions: dict[str, str] = field(default_factory=package_versions)
+    folds: dict[str, float] = field(default_factory=dict)
+    card: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.protocol:
@@ -84,8 +88,14 @@ class Result:
     def _figures(self) -> list[tuple[str, float]]:
         named = [("value", self.value), ("chance", self.chance), ("baseline", self.baseline)]
         named += [("spread", self.spread), *self.controls.items()]
+        named += self.folds.items()
         named += [("interval", end) for end in self.interval or ()]
         return [(name, figure) for name, figure in named if figure is not None]
+
+    @property
+    def spread_over_folds(self) -> float | None:
+        """Standard deviation over the folds (n - 1 in the denominator), if there are several."""
+        return stdev(self.folds.values()) if len(self.folds) > 1 else None
 
     def to_dict(self) -> dict[str, Any]:
         """The record as JSON types."""
@@ -152,27 +162,32 @@ def _mean_result(results: Sequence[Result]) -> Result:
         baseline=fmean(baselines) if len(baselines) == len(results) else None,
         interval=None,
         spread=stdev(values) if len(values) > 1 else None,
-        controls={
-            name: fmean([result.controls[name] for result in results]) for name in first.controls
-        },
+        controls=_means([result.controls for result in results]),
+        folds=_means([result.folds for result in results]),
     )
+
+
+def _means(figures: Sequence[dict[str, float]]) -> dict[str, float]:
+    return {name: fmean([one[name] for one in figures]) for name in figures[0]}
 
 
 def markdown_table(results: Sequence[Result]) -> str:
     """Results as a Markdown table, one row each; what was not measured is left blank."""
     names = list(dict.fromkeys(name for result in results for name in result.controls))
     header = ["protocol", "value", "95 % interval", "sd over seeds", "chance", "random network"]
-    header += [*names, "n", "seeds"]
+    has_folds = any(result.folds for result in results)
+    header += [*names, *(["sd over folds"] if has_folds else []), "n", "seeds"]
     lines = [_row(header), _row(["---"] * len(header))]
-    lines += [_row(_cells(result, names)) for result in results]
+    lines += [_row(_cells(result, names, has_folds)) for result in results]
     return "\n".join(lines) + "\n"
 
 
-def _cells(result: Result, controls: Sequence[str]) -> list[str]:
+def _cells(result: Result, controls: Sequence[str], has_folds: bool) -> list[str]:
     interval = "" if result.interval is None else "{:.3f}–{:.3f}".format(*result.interval)
     value = f"{result.value:.3f}" + ("" if result.unit == "rate" else f" {result.unit}")
     figures = [result.spread, result.chance, result.baseline]
     figures += [result.controls.get(name) for name in controls]
+    figures += [result.spread_over_folds] if has_folds else []
     blank_or_number = ["" if figure is None else f"{figure:.3f}" for figure in figures]
     seeds = ", ".join(str(seed) for seed in result.seeds)
     return [result.protocol, value, interval, *blank_or_number, str(result.n), seeds]

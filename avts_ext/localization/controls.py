@@ -14,7 +14,7 @@ from avts_ext.models.avts import AVTS
 __all__ = ["centre_maps", "random_network"]
 
 
-def random_network(model: AVTS, frames: Tensor, waveform: Tensor, seed: int) -> AVTS:
+def random_network(model: AVTS, frames: Tensor | None, waveform: Tensor | None, seed: int) -> AVTS:
     """A network like ``model`` that has learned nothing.
 
     Its BatchNorm layers take their statistics from the given clips: with those it was built with,
@@ -22,8 +22,8 @@ def random_network(model: AVTS, frames: Tensor, waveform: Tensor, seed: int) -> 
 
     Args:
         model: a `models.AVTS`; only its configuration and device are used.
-        frames: (B, T, H, W, 3) uint8 clips.
-        waveform: (B, S) float32 their sound.
+        frames: (B, T, H, W, 3) uint8 clips; None leaves the video half as it was built.
+        waveform: (B, S) float32 sounds; None leaves the audio half as it was built.
         seed: of the weights.
 
     Returns:
@@ -31,15 +31,17 @@ def random_network(model: AVTS, frames: Tensor, waveform: Tensor, seed: int) -> 
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        untrained = type(model)(model.config).to(frames.device)
+        untrained = type(model)(model.config).to(next(model.parameters()).device)
     norms = [m for m in untrained.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     with inference(untrained):
         for norm in norms:
             norm.momentum = 1.0
             norm.train()
-        untrained.embed_video(frames)
-        untrained.embed_audio(waveform)
+        if frames is not None:
+            untrained.embed_video(frames)
+        if waveform is not None:
+            untrained.embed_audio(waveform)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     return untrained.eval()

@@ -2,7 +2,6 @@ import os
 import sys
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 import torch
@@ -12,22 +11,12 @@ from avts_ext.evaluation import features as features_module
 from avts_ext.evaluation.features import POOLINGS, FeatureSettings, extract_features, reduce_map
 from avts_ext.models.avts import AVTS, AVTSConfig
 
+sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
 from flash_beep import FlashBeep
+from published import write_sound
 
 SETTINGS = FeatureSettings(clip_s=0.5, n_clips=3)
-
-
-def write_sound(path, samples, rate=16000):
-    """A WAV file of 16-bit samples out of floats in [-1, 1)."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("pcm_s16le", rate=rate, layout="mono")
-        frame = av.AudioFrame.from_ndarray(
-            (32767 * np.asarray(samples)).astype(np.int16)[None], format="s16", layout="mono"
-        )
-        frame.sample_rate = rate
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
 
 
 @pytest.fixture
