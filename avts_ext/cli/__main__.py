@@ -2,6 +2,8 @@
 
 import importlib
 import inspect
+import itertools
+import json
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +22,8 @@ VERBS = {
     "export": "avts_ext.cli.export:export",
     "evaluate": "avts_ext.cli.evaluate:TASKS",
     "results": "avts_ext.cli.results:results",
+    "sync": "avts_ext.cli.sync:sync",
+    "calibrate": "avts_ext.cli.sync:calibrate",
 }
 
 USAGE = f"usage: avts VERB [options]\n\nverbs: {', '.join(VERBS)}\n\navts VERB --help tells more."
@@ -43,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         usage = f"avts {verb} [arguments]"
         functions = load(verb)
-        rest = _spell_out_flags(functions, rest)
+        rest = _spell_out_list(functions, _spell_out_flags(functions, rest))
         auto_cli(functions, args=rest, prog=f"avts {verb}", usage=usage, allow_abbrev=False)
     except (ValueError, OSError, ArithmeticError) as error:
         # These carry messages written for users: bad input, files, a loss that is not finite.
@@ -69,6 +73,19 @@ def _spell_out_flags(
         f"{argument}=true" if argument in flags and after.startswith("--") else argument
         for argument, after in zip(arguments, following, strict=False)
     ]
+
+
+def _spell_out_list(
+    functions: Callable[..., Any] | dict[str, Callable[..., Any]], arguments: list[str]
+) -> list[str]:
+    """``a b`` in front means ``["a", "b"]`` for a function whose first parameter is a list."""
+    if isinstance(functions, dict):
+        return arguments
+    first = next(iter(inspect.signature(functions).parameters.values()), None)
+    if first is None or first.annotation != "list[str]":
+        return arguments
+    leading = list(itertools.takewhile(lambda argument: not argument.startswith("-"), arguments))
+    return ([json.dumps(leading)] if leading else []) + arguments[len(leading) :]
 
 
 if __name__ == "__main__":
