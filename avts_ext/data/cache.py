@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
@@ -20,16 +20,18 @@ from typing import BinaryIO
 import av
 import numpy as np
 import torch
-from torch import Tensor
 
 from avts_ext.data import timeline
-from avts_ext.data.clips import ClipSource, ClipSpec, Seconds
+from avts_ext.data.audio_blocks import AUDIO_BLOCK_S
+from avts_ext.data.clips import ClipSource, ClipSpec, Pictures
+from avts_ext.data.container import time_base_of
 from avts_ext.data.faults import Fault, MediaError
-from avts_ext.data.media import AUDIO_BLOCK_S, MediaReader, time_base_of
+from avts_ext.data.media import MediaReader
+from avts_ext.data.placement import Extent
 
-_FORMAT = 1
+_FORMAT = 2
 _FOREVER = 2**62  # samples
-_MAX_EMPTY_BLOCKS = 60  # a time stamp that jumps by days must not fill the disk with silence
+_MAX_EMPTY_S = 240  # a time stamp that jumps by days must not fill the disk with silence
 
 
 class CacheError(OSError):
@@ -77,26 +79,44 @@ class CachedReader(ClipSource):
     def close(self) -> None:
         """Nothing to give back: memory maps close with their arrays."""
 
-    def read_frames(self, start_s: Seconds, spec: ClipSpec) -> tuple[Tensor, Tensor]:
-        """See `ClipSource.read_frames`."""
-        self._check_shape(spec.height, spec.width, spec.sample_rate)
-        start = timeline.exact_seconds(start_s, "start_s")
-        limits = timeline.display_limits(start, spec, self._time_base, self._origin)
+    def frames_at(self, times: Sequence[Fraction], height: int, width: int) -> Pictures:
+        """See `ClipSource.frames_at`."""
+        self._check_shape(height, width, self._shape[2])
+        limits = timeline.display_limits(times, self._time_base, self._origin)
         first = max(bisect.bisect_right(self._pts, limits[0]) - 1, 0)
         picked = timeline.frames_on_display(self._stamped_rows(first), limits)
-        timeline.check_frames_present(self.path, len(picked), start, spec)
-        times_s = [float(pts * self._time_base - self._origin) for pts, _ in picked]
-        frames = self._frames[[row for _, row in picked]]
-        return torch.from_numpy(frames), torch.tensor(times_s, dtype=torch.float64)
+        timeline.check_frames_present(self.path, len(picked), times)
+        frames = torch.from_numpy(self._frames[[row for _, _, row in picked]])
+        return Pictures(
+            frames,
+            torch.tensor([self._seconds(pts) for pts, _, _ in picked], dtype=torch.float64),
+            torch.tensor([self._seconds(end) for _, end, _ in picked], dtype=torch.float64),
+        )
 
-    def read_audio(
-        self, start_s: Seconds, duration_s: Seconds, sample_rate: int
-    ) -> tuple[Tensor, float]:
-        """See `ClipSource.read_audio`."""
+    def onsets(self, start: Fraction, end: Fraction) -> list[Fraction]:
+        """See `ClipSource.onsets`."""
+        stamps = [pts * self._time_base - self._origin for pts in self._pts]
+        return timeline.seen_between(stamps, start, end, timeline.rounding(self._time_base))
+
+    def samples(self, first: int, last: int, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
+        """See `ClipSource.samples`."""
         self._check_shape(*self._shape[:2], sample_rate)
-        first, last = timeline.sample_window(start_s, duration_s, sample_rate)
-        timeline.check_samples_present(self.path, self._missing, first, last, sample_rate)
-        return torch.from_numpy(self._waveform[first:last].copy()), first / sample_rate
+        begin, end = (min(max(n, 0), len(self._waveform)) for n in (first, last))
+        out = np.zeros(last - first, np.float32)
+        out[begin - first : end - first] = self._waveform[begin:end]
+        return out, self._missing
+
+    def extent(self, sample_rate: int) -> Extent:
+        """See `ClipSource.extent`."""
+        self._check_shape(*self._shape[:2], sample_rate)
+        holes = [tuple(hole) for hole in self._missing.tolist()]
+        begin = max(0, *(end for start, end in holes if start <= 0))
+        end = min(start for start, end in holes if end >= len(self._waveform))
+        video = tuple(p * self._time_base - self._origin for p in (self._pts[0], self._ends[-1]))
+        return Extent((video[0], video[1]), video[1] - self._time_base, (begin, end))
+
+    def _seconds(self, pts: int) -> float:
+        return float(pts * self._time_base - self._origin)
 
     def _stamped_rows(self, first: int) -> Iterator[tuple[int, int, int]]:
         for row in range(first, len(self._pts)):
@@ -195,7 +215,7 @@ def _whole_waveform(
         is_last = block.is_last
         if not block.is_empty:
             sound_end = len(blocks)
-        elif len(blocks) - sound_end > _MAX_EMPTY_BLOCKS:
+        elif (len(blocks) - sound_end) * AUDIO_BLOCK_S > _MAX_EMPTY_S:
             at_s = sound_end * AUDIO_BLOCK_S
             raise reader.error(Fault.TIMESTAMPS, f"the sound leaves off for minutes at {at_s} s")
     waveform = np.concatenate(blocks)

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import av
 import numpy as np
 
+from avts_ext.data.audio_blocks import AUDIO_BLOCK_S
 from avts_ext.data.faults import Fault, MediaError
-from avts_ext.data.media import AUDIO_BLOCK_S, MediaReader, Tracks
+from avts_ext.data.media import MediaReader, Tracks
 from avts_ext.data.probe import AudioInfo, MediaInfo, probe_open
 from avts_ext.data.spans import Span, merge, subtract, total_s
 

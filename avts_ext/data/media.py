@@ -12,9 +12,7 @@ import contextlib
 import itertools
 import math
 import os
-import stat
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import Any, Literal, get_args
 
@@ -24,68 +22,54 @@ import torch
 from av.audio.frame import AudioFrame
 from av.container import InputContainer
 from av.stream import Disposition, Stream
-from av.video.reformatter import VideoReformatter
-from torch import Tensor
 
 from avts_ext.data import timeline
-from avts_ext.data.clips import ClipSource, ClipSpec, Seconds
+from avts_ext.data.audio_blocks import (
+    AUDIO_BLOCK_S,
+    AUDIO_LEAD,
+    AUDIO_TAIL,
+    AudioBlock,
+    Waves,
+    make_block,
+    mono,
+)
+from avts_ext.data.clips import ClipSource, Pictures
+from avts_ext.data.container import (
+    frame_ticks,
+    open_container,
+    origin_of,
+    time_base_of,
+    track_list,
+)
+from avts_ext.data.extent import find_extent
 from avts_ext.data.faults import Fault, MediaError
-from avts_ext.data.resample import margin, resample
+from avts_ext.data.gop import Run
+from avts_ext.data.picture import PictureMaker
+from avts_ext.data.placement import Extent
 
-# Audio is decoded in blocks of this length, each by a fresh decoder from a fixed packet on: what a
-# decoder puts out may depend on its past (AAC draws its noise bands from a running generator), and
-# a clip must not depend on what was read before it.
-AUDIO_BLOCK_S = 4
-# Decoding begins this much ahead of a block, for overlapped windows and bit reservoirs to settle,
-# and ends a little behind it, for the resampling filter.
-_AUDIO_LEAD = Fraction(3, 10)
-_AUDIO_TAIL = Fraction(1, 10)
-_AUDIO_BLOCKS_KEPT = 8
+_AUDIO_BLOCKS_KEPT = 32
 
 # PyAV finds the end of a frame's list of channels by a null that is not there beyond eight of them.
 _MAX_CHANNELS = 8
 
-_AVFMT_TS_DISCONT = 0x0200  # FFmpeg's flag of formats whose time stamps begin anywhere
-
-# PyAV before 19 refuses files whose tags are not UTF-8 unless told otherwise; 19 takes them as is.
-_PYAV_MAJOR = int(av.__version__.split(".")[0])
-_OPEN_OPTIONS: Any = {"metadata_errors": "replace"} if _PYAV_MAJOR < 19 else {}
+# Codecs of one frame per packet in which frames that no other is built on can be told and left out.
+_SKIPPING_CODECS = frozenset({"h264", "mpeg1video", "mpeg2video", "mpeg4"})
+# Frames wanted no further apart than this are read in one go, others by seeking to their key frame.
+_READ_ON = Fraction(1)
 
 Tracks = Literal["both", "video", "audio"]
-
-_FULL_SCALE = {"u8": 2.0**7, "s16": 2.0**15, "s32": 2.0**31, "s64": 2.0**63}
-
-
-@dataclass(frozen=True)
-class AudioBlock:
-    """Block number i holds samples [i * N, (i + 1) * N) of the grid n / sample_rate.
-
-    Attributes:
-        samples: (N,) float32 mono with N = AUDIO_BLOCK_S * sample_rate, zero where missing.
-        missing: (K, 2) int64 half-open ranges of samples that the file does not have.
-        is_last: True if the file holds no audio after this block.
-    """
-
-    samples: np.ndarray
-    missing: np.ndarray
-    is_last: bool
-
-    @property
-    def is_empty(self) -> bool:
-        """True if the file has none of these samples."""
-        return self.missing.tolist() == [[0, len(self.samples)]]
 
 
 class MediaReader(ClipSource):
     """Clips from one media file, which stays open between requests.
 
-    Frames are scaled in one swscale pass so that they cover height x width, keeping their
-    proportions, and what hangs over is cut off equally on both sides. The waveform is the mean of
-    all channels, resampled at exact positions of the grid n / sample_rate.
+    Frames become pictures as `PictureMaker` says. The waveform is the mean of all channels,
+    resampled at exact positions of the grid n / sample_rate.
 
     Attributes:
         container: PyAV's input container.
         origin: the container's time stamp, in seconds, at which this file's clock shows zero.
+        n_decoded_frames: video frames that were decoded so far.
 
     Args:
         path: the file.
@@ -99,6 +83,7 @@ class MediaReader(ClipSource):
 
     container: InputContainer
     origin: Fraction
+    n_decoded_frames: int
 
     def __init__(
         self, path: str | os.PathLike[str], threads: int = 1, tracks: Tracks = "both"
@@ -110,8 +95,10 @@ class MediaReader(ClipSource):
         self.path = os.fspath(path)
         self._threads = threads
         self._tracks = tracks
-        self._reformatter = VideoReformatter()
+        self.n_decoded_frames = 0
+        self._make_picture = PictureMaker()
         self._audio_blocks: dict[tuple[int, int], AudioBlock] = {}
+        self._extents: dict[int, Extent] = {}
         self._open()
 
     @property
@@ -142,43 +129,68 @@ class MediaReader(ClipSource):
         """Close the file."""
         self.container.close()
 
-    def read_frames(self, start_s: Seconds, spec: ClipSpec) -> tuple[Tensor, Tensor]:
-        """See `ClipSource.read_frames`."""
-        start = timeline.exact_seconds(start_s, "start_s")
+    def frames_at(self, times: Sequence[Fraction], height: int, width: int) -> Pictures:
+        """See `ClipSource.frames_at`."""
         time_base = time_base_of(self.video)
-        limits = timeline.display_limits(start, spec, time_base, self.origin)
-        with self.decoding(start):
-            picked = timeline.frames_on_display(self.frames_from(limits[0]), limits)
-            timeline.check_frames_present(self.path, len(picked), start, spec)
-            pictures = {pts: self.picture(frame, spec.height, spec.width) for pts, frame in picked}
-        frames = np.stack([pictures[pts] for pts, _ in picked])
-        times_s = [float(pts * time_base - self.origin) for pts, _ in picked]
-        return torch.from_numpy(frames), torch.tensor(times_s, dtype=torch.float64)
+        limits = timeline.display_limits(times, time_base, self.origin)
+        frames = np.empty((len(times), height, width, 3), np.uint8)
+        spans: list[tuple[int, int]] = []
+        n_wanted = 0
+        for run in self._runs(limits):
+            with self.decoding(times[n_wanted]):
+                for pts, end, picture in self._shown(run, height, width):
+                    frames[len(spans)] = picture
+                    spans.append((pts, end))
+            n_wanted += len(run.limits)
+            if len(spans) < n_wanted:
+                break
+        timeline.check_frames_present(self.path, len(spans), times)
+        return Pictures(
+            torch.from_numpy(frames),
+            torch.tensor([self.seconds(self.video, pts) for pts, _ in spans], dtype=torch.float64),
+            torch.tensor([self.seconds(self.video, end) for _, end in spans], dtype=torch.float64),
+        )
 
-    def read_audio(
-        self, start_s: Seconds, duration_s: Seconds, sample_rate: int
-    ) -> tuple[Tensor, float]:
-        """See `ClipSource.read_audio`."""
-        first, last = timeline.sample_window(start_s, duration_s, sample_rate)
+    def onsets(self, start: Fraction, end: Fraction) -> list[Fraction]:
+        """See `ClipSource.onsets`; goes by packets, of which some may turn out not to be shown."""
+        time_base = time_base_of(self.video)
+        limits = timeline.display_limits([start, end], time_base, self.origin)
+        packets, first_pts = self._packets_from(self.video, limits[0])
+        key = next(packets, None)
+        if key is None:
+            return []
+        run = Run(key, first_pts)
+        run.read_on(packets, limits[1])
+        stamps = [p.pts for p in run.packets if p.pts is not None and not p.is_discard]
+        seconds = [pts * time_base - self.origin for pts in sorted(stamps)]
+        return timeline.seen_between(seconds, start, end, timeline.rounding(time_base))
+
+    def samples(self, first: int, last: int, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
+        """See `ClipSource.samples`."""
         size = AUDIO_BLOCK_S * sample_rate
-        parts = []
+        parts, missing = [], []
         for index in range(first // size, (last - 1) // size + 1):
             block, offset = self.audio_block(index, sample_rate), index * size
-            missing = block.missing + offset
-            timeline.check_samples_present(self.path, missing, first, last, sample_rate)
+            missing.append(block.missing + offset)
             parts.append(block.samples[max(first - offset, 0) : last - offset])
-        return torch.from_numpy(np.concatenate(parts)), first / sample_rate
+        return np.concatenate(parts), np.concatenate(missing)
+
+    def extent(self, sample_rate: int) -> Extent:
+        """See `ClipSource.extent`; found by reading all packets, and remembered."""
+        if sample_rate not in self._extents:
+            with self.decoding(Fraction(0)):
+                self._extents[sample_rate] = find_extent(self, sample_rate)
+        return self._extents[sample_rate]
 
     def picture(self, frame: av.VideoFrame, height: int, width: int) -> np.ndarray:
-        """(height, width, 3) uint8 RGB: scaled to cover, then cut centrally."""
-        scale = max(Fraction(height, frame.height), Fraction(width, frame.width))
-        scaled_height = max(height, round(frame.height * scale))
-        scaled_width = max(width, round(frame.width * scale))
-        scaled = self._reformatter.reformat(
-            frame, width=scaled_width, height=scaled_height, format="rgb24", threads=1
-        )
-        top, left = (scaled_height - height) // 2, (scaled_width - width) // 2
-        return scaled.to_ndarray()[top : top + height, left : left + width]
+        """(height, width, 3) uint8 RGB, see `PictureMaker`."""
+        aspect = self.video.sample_aspect_ratio or Fraction(1)
+        return self._make_picture(frame, aspect, height, width)
+
+    def rewind(self) -> None:
+        """Go back to the beginning, whatever the format, with decoders that have no past."""
+        self.container.close()
+        self._open()
 
     def packets(self, *streams: Stream) -> Iterator[av.Packet]:
         """Packets of some streams from where the file stands."""
@@ -199,18 +211,8 @@ class MediaReader(ClipSource):
     def frames_from(self, pts: int) -> Iterator[tuple[int, int, av.VideoFrame]]:
         """(pts, end pts, frame) in display order from the last key frame at or before `pts` on."""
         packets, first_pts = self._packets_from(self.video, pts)
-        last_pts: int | None = None
-        for frame in itertools.chain.from_iterable(map(self.decode, packets)):
-            if frame.pts is None:
-                raise self.error(Fault.TIMESTAMPS, "a video frame has no time stamp")
-            if frame.pts < first_pts:
-                continue  # shown before the key frame, built on frames before it: not decodable
-            if last_pts is not None and frame.pts <= last_pts:
-                time_s = self.seconds(self.video, frame.pts)
-                message = f"frame times do not increase at {time_s:.3f} s"
-                raise self.error(Fault.TIMESTAMPS, message)
-            last_pts = frame.pts
-            yield frame.pts, frame.pts + (frame.duration or frame_ticks(self.video)), frame
+        frames = itertools.chain.from_iterable(map(self.decode, packets))
+        return self._in_order(frames, first_pts)
 
     def audio_block(self, index: int, sample_rate: int) -> AudioBlock:
         """Block `index` of the waveform; the last few are remembered."""
@@ -219,7 +221,11 @@ class MediaReader(ClipSource):
             if len(self._audio_blocks) == _AUDIO_BLOCKS_KEPT:
                 del self._audio_blocks[next(iter(self._audio_blocks))]
             with self.decoding(Fraction(index * AUDIO_BLOCK_S)):
-                self._audio_blocks[key] = self._decode_block(index, sample_rate)
+                block = make_block(self._decoded_sound(index), sample_rate)
+            if not np.isfinite(block.samples).all():
+                message = f"the audio holds NaN or infinity near {index * AUDIO_BLOCK_S} s"
+                raise self.error(Fault.NOT_FINITE, message)
+            self._audio_blocks[key] = block
         return self._audio_blocks[key]
 
     def seconds(self, stream: Stream, pts: int) -> float:
@@ -241,6 +247,7 @@ class MediaReader(ClipSource):
 
     def _open(self) -> None:
         self.container = open_container(self.path)
+        self.origin = origin_of(self.container)
         self._video: av.VideoStream | None = None
         self._audio: av.AudioStream | None = None
         try:
@@ -253,14 +260,7 @@ class MediaReader(ClipSource):
         except MediaError:
             self.container.close()
             raise
-        starts_anywhere = self.container.format.flags & _AVFMT_TS_DISCONT
-        start_time = self.container.start_time or 0 if starts_anywhere else 0
-        self.origin = Fraction(start_time, av.time_base)
         self._audio_decoder_is_fresh = True
-
-    def _reopen(self) -> None:
-        self.container.close()
-        self._open()
 
     def _first_stream(self, kind: str, fault: Fault) -> Any:
         """The first stream of a kind that is not a cover picture."""
@@ -298,9 +298,88 @@ class MediaReader(ClipSource):
         try:
             self.container.seek(pts, stream=self.container.streams[stream_index])
         except av.FFmpegError:
-            self._reopen()
+            self.rewind()
             return False
         return True
+
+    def _runs(self, limits: Sequence[int]) -> Iterator[Run]:
+        """Packets for frames that are wanted, decoding nothing and none of them twice."""
+        read_on = _READ_ON / time_base_of(self.video)
+        run: Run | None = None
+        for limit in limits:
+            if run is None or limit > run.limits[-1] + read_on:
+                packets, first_pts = self._packets_from(self.video, limit)
+                key = next(packets, None)
+                if key is None:
+                    break
+                if run is not None and run.holds(key):
+                    packets = itertools.dropwhile(run.holds, packets)
+                else:
+                    if run is not None:
+                        yield run
+                    run = Run(key, first_pts)
+            run.limits.append(limit)
+            run.read_on(packets, limit)
+        if run is not None:
+            yield run
+
+    def _shown(self, run: Run, height: int, width: int) -> list[tuple[int, int, np.ndarray]]:
+        """(pts, end pts, picture) for each limit of a run, less if its frames end too early."""
+        wanted = run.wanted(frame_ticks(self.video))
+        if wanted is not None:
+            unique = {pts for pts, _ in wanted}
+            pictures = {
+                pts: self.picture(frame, height, width)
+                for pts, _, frame in self._decode_run(run, unique)
+                if pts in unique
+            }
+            if len(pictures) == len(unique):
+                return [(pts, end, pictures[pts]) for pts, end in wanted]
+        # Some packets hold less than a frame (fields, hidden references): see what comes out.
+        frames = timeline.frames_on_display(self._decode_run(run, None), run.limits)
+        return [(pts, end, self.picture(frame, height, width)) for pts, end, frame in frames]
+
+    def _decode_run(
+        self, run: Run, wanted: set[int] | None
+    ) -> Iterator[tuple[int, int, av.VideoFrame]]:
+        """(pts, end pts, frame) in display order; if only some are wanted, perhaps few others."""
+        context, packets = self.video.codec_context, run.packets
+        needless: set[int | None] = set()
+        if wanted is not None:
+            n_needed = max((i + 1 for i, p in enumerate(packets) if p.pts in wanted), default=0)
+            packets = packets[:n_needed]
+            if context.name in _SKIPPING_CODECS:
+                needless = {packet.pts for packet in packets} - wanted
+
+        def frames() -> Iterator[av.VideoFrame]:
+            context.flush_buffers()
+            try:
+                for packet in packets:
+                    context.skip_frame = "NONREF" if packet.pts in needless else "DEFAULT"
+                    yield from self.decode(packet)
+            finally:
+                context.skip_frame = "DEFAULT"
+            yield from context.decode(None)
+
+        return self._in_order(frames(), run.first_pts)
+
+    def _in_order(
+        self, frames: Iterator[av.VideoFrame], first_pts: int
+    ) -> Iterator[tuple[int, int, av.VideoFrame]]:
+        """(pts, end pts, frame) of those that can be decoded; raises if time runs backwards."""
+        last_pts: int | None = None
+        for frame in frames:
+            self.n_decoded_frames += 1
+            if frame.pts is None:
+                raise self.error(Fault.TIMESTAMPS, "a video frame has no time stamp")
+            if frame.pts < first_pts:
+                continue  # shown before the key frame, built on frames before it: not decodable
+            if last_pts is not None and frame.pts <= last_pts:
+                time_s = self.seconds(self.video, frame.pts)
+                message = f"frame times do not increase at {time_s:.3f} s"
+                raise self.error(Fault.TIMESTAMPS, message)
+            last_pts = frame.pts
+            yield frame.pts, frame.pts + (frame.duration or frame_ticks(self.video)), frame
 
     def _audio_frames(self, start: Fraction, end: Fraction) -> Iterator[tuple[int, AudioFrame]]:
         """(pts, frame) from a fresh decoder fed from the packet at `start` on.
@@ -308,7 +387,7 @@ class MediaReader(ClipSource):
         Stops after the first frame that begins at or after `end`. Both are container times.
         """
         if not self._audio_decoder_is_fresh:
-            self._reopen()
+            self.rewind()
         time_base = time_base_of(self.audio)
         first_pts, end_pts = math.ceil(start / time_base), math.ceil(end / time_base)
         packets, _ = self._packets_from(self.audio, first_pts)
@@ -327,99 +406,16 @@ class MediaReader(ClipSource):
                 if frame.pts >= end_pts:
                     return
 
-    def _decode_block(self, index: int, sample_rate: int) -> AudioBlock:
+    def _decoded_sound(self, index: int) -> Waves | None:
+        """What is decoded for a block; None if there is no sound from there on."""
         start = self.origin + index * AUDIO_BLOCK_S
-        end = start + AUDIO_BLOCK_S + _AUDIO_TAIL
-        frames = list(self._audio_frames(start - _AUDIO_LEAD, end))
-        n_out = AUDIO_BLOCK_S * sample_rate
+        end = start + AUDIO_BLOCK_S + AUDIO_TAIL
+        frames = list(self._audio_frames(start - AUDIO_LEAD, end))
         if not frames:
-            return AudioBlock(np.zeros(n_out, np.float32), np.array([[0, n_out]]), is_last=True)
-        native_rate = frames[0][1].sample_rate
-        if any(frame.sample_rate != native_rate for _, frame in frames):
+            return None
+        rate, time_base = frames[0][1].sample_rate, time_base_of(self.audio)
+        if any(frame.sample_rate != rate for _, frame in frames):
             raise self.error(Fault.DECODE, "the audio changes its sample rate on the way")
-        pad = margin(native_rate, sample_rate)
-        native = np.zeros(AUDIO_BLOCK_S * native_rate + 2 * pad + 2, np.float32)
-        known = np.zeros(len(native), bool)
+        stamps = np.array([pts for pts, _ in frames]) * float(time_base * rate)
         waves = [mono(frame) for _, frame in frames]
-        placed = self._place(frames, waves, start - Fraction(pad, native_rate), native_rate)
-        for first, wave in zip(placed.tolist(), waves, strict=True):
-            part = slice(max(first, 0), max(first + len(wave), 0))
-            native[part] = wave[max(-first, 0) :][: len(native[part])]
-            known[part] = True
-        if not np.isfinite(native).all():
-            message = f"the audio holds NaN or infinity near {index * AUDIO_BLOCK_S} s"
-            raise self.error(Fault.NOT_FINITE, message)
-        samples = resample(native, native_rate, sample_rate, n_out)
-        present = timeline.present_after_resampling(known[pad:], native_rate, sample_rate, n_out)
-        samples[~present] = 0
-        # If there is more sound, the last frame reaches beyond the block: decoding went on past it.
-        is_last = placed[-1] + len(waves[-1]) <= pad + AUDIO_BLOCK_S * native_rate
-        return AudioBlock(samples, timeline.missing_spans(present), bool(is_last))
-
-    def _place(
-        self,
-        frames: list[tuple[int, AudioFrame]],
-        waves: list[np.ndarray],
-        zero: Fraction,
-        native_rate: int,
-    ) -> np.ndarray:
-        """Index of the first sample of each wave, counted from the container time `zero`."""
-        time_base = time_base_of(self.audio)
-        tick, zero_in_samples = float(time_base * native_rate), float(zero * native_rate)
-        return timeline.place_samples(
-            np.array([pts for pts, _ in frames]) * tick - zero_in_samples,
-            np.array([len(wave) for wave in waves]),
-            float(timeline.rounding(time_base) * native_rate),
-            float(timeline.AUDIO_JITTER * native_rate),
-        )
-
-
-def check_file(path: str | os.PathLike[str]) -> None:
-    """Raise `MediaError` unless this is a regular file with something in it."""
-    try:
-        status = os.stat(path)
-    except OSError as error:
-        raise MediaError(path, Fault.UNREADABLE, str(error.strerror)) from None
-    if not stat.S_ISREG(status.st_mode):
-        raise MediaError(path, Fault.UNREADABLE, "it is not a regular file")
-    if status.st_size == 0:
-        raise MediaError(path, Fault.UNREADABLE, "the file is empty")
-
-
-def open_container(path: str) -> InputContainer:
-    """Open a media file, or say in a `MediaError` why that is impossible."""
-    check_file(path)
-    try:
-        # An absolute path cannot be mistaken for a protocol name followed by a colon.
-        return av.open(os.path.abspath(path), **_OPEN_OPTIONS)
-    except av.FFmpegError as error:
-        message = f"it cannot be opened as a media file ({error.strerror})"
-        raise MediaError(path, Fault.UNREADABLE, message) from None
-
-
-def track_list(container: InputContainer) -> str:
-    """What a container holds, for messages."""
-    return ", ".join(stream.type for stream in container.streams) or "none"
-
-
-def time_base_of(stream: Stream) -> Fraction:
-    """Seconds per tick of a stream's time stamps."""
-    return Fraction(stream.time_base or Fraction(1, av.time_base))
-
-
-def frame_ticks(stream: av.VideoStream) -> int:
-    """Nominal time between frames, in ticks: the length of a frame that does not say its own."""
-    rate = stream.average_rate or stream.guessed_rate
-    return max(1, round(1 / (rate * time_base_of(stream)))) if rate else 1
-
-
-def mono(frame: AudioFrame) -> np.ndarray:
-    """(S,) float32: the mean of the channels, integer formats scaled to [-1, 1]."""
-    samples = frame.to_ndarray()
-    if not frame.format.is_planar:
-        samples = samples.reshape(-1, frame.layout.nb_channels).T
-    samples = samples.astype(np.float32, copy=False)
-    sample_format = frame.format.packed.name
-    if sample_format in _FULL_SCALE:
-        samples = (samples - 128.0 * (sample_format == "u8")) / _FULL_SCALE[sample_format]
-    return samples[0] if len(samples) == 1 else samples.mean(axis=0, dtype=np.float32)
+        return Waves(stamps - float(start * rate), waves, rate, time_base)

@@ -9,8 +9,10 @@ from fractions import Fraction
 import av
 import numpy as np
 
+from avts_ext.data.container import time_base_of
+from avts_ext.data.extent import packet_spans, sound_span
 from avts_ext.data.faults import Fault
-from avts_ext.data.media import AUDIO_BLOCK_S, MediaReader, Tracks, frame_ticks, time_base_of
+from avts_ext.data.media import MediaReader, Tracks
 
 # A header may promise this much more than the file holds before the file counts as truncated.
 _TRUNCATION_S = 0.5
@@ -109,7 +111,7 @@ def probe(path: str | os.PathLike[str], tracks: Tracks = "both") -> MediaInfo:
 def probe_open(reader: MediaReader) -> MediaInfo:
     """`probe` of a file that is open already."""
     with reader.decoding(Fraction(0)):
-        spans = _packet_spans(reader)
+        spans = packet_spans(reader)
         _check_complete(reader, spans)
         info = MediaInfo(
             path=reader.path,
@@ -120,22 +122,6 @@ def probe_open(reader: MediaReader) -> MediaInfo:
     if info.duration_s <= 0:
         raise reader.error(Fault.TOO_SHORT, "its sound and picture do not overlap in time")
     return info
-
-
-def _packet_spans(reader: MediaReader) -> dict[int, np.ndarray]:
-    """By index of the track, (N, 2) int64 start and end ticks of its packets, by start."""
-    streams = [s for s in reader.container.streams if s.type in ("video", "audio")]
-    lengths = {s.index: frame_ticks(s) if isinstance(s, av.VideoStream) else 0 for s in streams}
-    spans: dict[int, list[tuple[int, int]]] = {stream.index: [] for stream in streams}
-    for packet in reader.packets(*streams):
-        if packet.pts is not None and packet.size and not packet.is_discard:
-            length = packet.duration or lengths[packet.stream_index]
-            spans[packet.stream_index].append((packet.pts, packet.pts + length))
-    if reader.has_video and not spans[reader.video.index]:
-        raise reader.error(Fault.NO_FRAMES, "its video track holds no frame with a time stamp")
-    if reader.has_audio and not spans[reader.audio.index]:
-        raise reader.error(Fault.NO_SAMPLES, "its audio track holds no sample with a time stamp")
-    return {index: np.array(sorted(span), np.int64) for index, span in spans.items() if span}
 
 
 def _check_complete(reader: MediaReader, spans: dict[int, np.ndarray]) -> None:
@@ -195,20 +181,7 @@ def _audio_span(reader: MediaReader, packets: np.ndarray) -> tuple[float, float]
     if sound_s < span_s / 2:
         message = f"its audio packets hold {sound_s:.1f} s of sound, strewn over {span_s:.1f} s"
         raise reader.error(Fault.TIMESTAMPS, message)
-    # Time stamps may lie, so only blocks that packets fall into are looked at.
-    blocks = np.unique(np.floor(seconds / AUDIO_BLOCK_S).astype(int)).tolist()
-    start = next(filter(None, (_present(reader, block, rate) for block in blocks)), None)
-    end = next(filter(None, (_present(reader, block, rate) for block in reversed(blocks))), None)
-    if start is None or end is None:
+    span = sound_span(reader, packets, rate)
+    if span is None:
         raise reader.error(Fault.NO_SAMPLES, "no sample of its audio track can be decoded")
-    return start[0] / rate, end[1] / rate
-
-
-def _present(reader: MediaReader, block: int, rate: int) -> tuple[int, int] | None:
-    """First and last + 1 sample that a block holds, if any."""
-    size = AUDIO_BLOCK_S * rate
-    known = np.ones(size, bool)
-    for begin, end in reader.audio_block(block, rate).missing.tolist():
-        known[begin:end] = False
-    indices = block * size + np.flatnonzero(known)
-    return (int(indices[0]), int(indices[-1]) + 1) if len(indices) else None
+    return span[0] / rate, span[1] / rate

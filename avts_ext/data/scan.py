@@ -17,7 +17,6 @@ from avts_ext.data.examine import examine
 from avts_ext.data.faults import Fault, MediaError
 from avts_ext.data.index import media_paths
 from avts_ext.data.manifest import Manifest, ManifestRow, read_manifest, write_manifest
-from avts_ext.data.media import check_file
 from avts_ext.data.processes import ProcessDiedError, map_unordered
 
 

@@ -6,6 +6,7 @@ undone. The reader and the decoded cache both go through these functions, hence 
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import math
 from collections.abc import Iterable, Sequence
@@ -14,7 +15,6 @@ from typing import TypeVar
 
 import numpy as np
 
-from avts_ext.data.clips import ClipSpec, Seconds
 from avts_ext.data.faults import Fault, MediaError
 
 # A container that rounds time stamps to its ticks (Matroska: 1 ms) moves a frame by half a tick;
@@ -23,6 +23,7 @@ MAX_ROUNDING = Fraction(1, 2000)
 # Time stamps of consecutive audio packets may jitter by this much and still be one signal.
 AUDIO_JITTER = Fraction(2, 1000)
 
+Seconds = float | Fraction
 _Item = TypeVar("_Item")
 
 
@@ -40,21 +41,19 @@ def rounding(time_base: Fraction) -> Fraction:
     return min(time_base / 2, MAX_ROUNDING)
 
 
-def display_limits(
-    start: Fraction, spec: ClipSpec, time_base: Fraction, origin: Fraction
-) -> list[int]:
-    """For each frame of a clip the largest pts that is on display by its time.
+def display_limits(times: Sequence[Fraction], time_base: Fraction, origin: Fraction) -> list[int]:
+    """For each time the largest pts that is on display by then.
 
-    Frame k shows what is on display at `start + k / fps`. Half a tick of rounding by the container
-    is forgiven, which also absorbs the rounding of a start given as float64.
+    Half a tick of rounding by the container is forgiven, which also absorbs the rounding of a time
+    given as float64.
     """
-    first = origin + start + rounding(time_base)
-    return [math.floor((first + k / spec.fps) / time_base) for k in range(spec.n_frames)]
+    shift = origin + rounding(time_base)
+    return [math.floor((time + shift) / time_base) for time in times]
 
 
 def frames_on_display(
     frames: Iterable[tuple[int, int, _Item]], limits: Sequence[int]
-) -> list[tuple[int, _Item]]:
+) -> list[tuple[int, int, _Item]]:
     """Pick for each limit the last frame whose pts does not exceed it.
 
     Args:
@@ -62,23 +61,38 @@ def frames_on_display(
         limits: ascending, from `display_limits`.
 
     Returns:
-        One (pts, anything) per limit; shorter than `limits` if the frames end too early, empty if
-        the first frame comes after the first limit.
+        One (pts, end pts, anything) per limit, where the end is the next frame's pts if there is
+        a next frame; shorter than `limits` if the frames end too early, empty if the first frame
+        comes after the first limit.
     """
-    picked: list[tuple[int, _Item]] = []
+    picked: list[tuple[int, int, _Item]] = []
     shown: tuple[int, int, _Item] | None = None
     for frame in frames:
         while len(picked) < len(limits) and frame[0] > limits[len(picked)]:
             if shown is None:
                 return []
-            picked.append((shown[0], shown[2]))
+            picked.append((shown[0], frame[0], shown[2]))
         if len(picked) == len(limits):
             return picked
         shown = frame
     if shown is not None:
-        pts, end, item = shown
-        picked += [(pts, item) for limit in limits[len(picked) :] if limit < end]
+        picked += [shown for limit in limits[len(picked) :] if limit < shown[1]]
     return picked
+
+
+def seen_between(
+    onsets: Sequence[Fraction], start: Fraction, end: Fraction, slack: Fraction
+) -> list[Fraction]:
+    """Onsets of the frames seen in [start, end): the one on display at `start` and those after.
+
+    Args:
+        onsets: ascending, when each frame comes on display.
+        start: seconds of the file's clock.
+        end: likewise.
+        slack: a frame that comes on display no more than this after a time is on display by then.
+    """
+    first = max(bisect.bisect_right(onsets, start + slack) - 1, 0)
+    return [onset for onset in onsets[first:] if onset < end - slack]
 
 
 def place_samples(
@@ -145,11 +159,11 @@ def sample_window(start_s: Seconds, duration_s: Seconds, sample_rate: int) -> tu
     return first, first + n_samples
 
 
-def check_frames_present(path: str, n_picked: int, start: Fraction, spec: ClipSpec) -> None:
-    """Raise `MediaError` unless every frame of the clip was found."""
-    if n_picked < spec.n_frames:
-        time_s = float(start + n_picked / spec.fps)
-        raise MediaError(path, Fault.OUT_OF_RANGE, f"no frame is on display at {time_s:.3f} s")
+def check_frames_present(path: str, n_picked: int, times: Sequence[Fraction]) -> None:
+    """Raise `MediaError` unless a frame was found for each of the times."""
+    if n_picked < len(times):
+        message = f"no frame is on display at {float(times[n_picked]):.3f} s"
+        raise MediaError(path, Fault.OUT_OF_RANGE, message)
 
 
 def check_samples_present(

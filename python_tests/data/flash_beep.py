@@ -75,7 +75,9 @@ class FlashBeep:
 
     def _video_packets(self, container):
         options = {"bf": str(self.b_frames), "g": str(self.keyframe_interval)}
-        options |= {"crf": "10", "preset": "veryfast"} if self.video_codec == "libx264" else {}
+        if self.video_codec == "libx264":
+            # Key frames where they are asked for, not at the flashes.
+            options |= {"crf": "10", "preset": "veryfast", "sc_threshold": "0"}
         stream = container.add_stream(self.video_codec, rate=self.fps, options=options)
         stream.height, stream.width = self.size
         stream.pix_fmt = "yuv420p"

@@ -12,26 +12,25 @@ from avts_ext.data.timeline import (
     place_samples,
     present_after_resampling,
     sample_window,
+    seen_between,
 )
-
-SPEC = ClipSpec(n_frames=3, fps=10)
 
 
 def test_a_start_rounded_to_float_still_shows_the_frame_that_begins_there():
     time_base = Fraction(1, 30)
     for frame in range(300):
         start = Fraction(float(Fraction(frame, 30)))
-        assert display_limits(start, SPEC, time_base, Fraction(0))[0] == frame
+        assert display_limits([start], time_base, Fraction(0))[0] == frame
 
 
 def test_half_a_tick_of_rounding_is_forgiven_but_no_more():
     millisecond = Fraction(1, 1000)
-    assert display_limits(Fraction("0.0625"), SPEC, millisecond, Fraction(0))[0] == 63
-    assert display_limits(Fraction("0.0624"), SPEC, millisecond, Fraction(0))[0] == 62
+    assert display_limits([Fraction("0.0625")], millisecond, Fraction(0))[0] == 63
+    assert display_limits([Fraction("0.0624")], millisecond, Fraction(0))[0] == 62
 
 
 def test_the_origin_shifts_time_stamps():
-    assert display_limits(Fraction(1), SPEC, Fraction(1, 90000), Fraction(7, 5))[0] == 216000
+    assert display_limits([Fraction(1)], Fraction(1, 90000), Fraction(7, 5)) == [216000]
 
 
 @pytest.mark.parametrize(
@@ -40,7 +39,22 @@ def test_the_origin_shifts_time_stamps():
 )
 def test_each_limit_gets_the_last_frame_not_after_it(limits, expected):
     frames = [(0, 10, "a"), (10, 20, "b"), (20, 30, "c")]
-    assert "".join(item for _, item in frames_on_display(frames, limits)) == expected
+    assert "".join(item for *_, item in frames_on_display(frames, limits)) == expected
+
+
+def test_a_frame_ends_when_the_next_begins():
+    frames = [(0, 5, "a"), (20, 30, "b")]
+    assert frames_on_display(frames, [7, 29]) == [(0, 20, "a"), (20, 30, "b")]
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "expected"),
+    [(0, 3, [0, 1, 2]), ("1/2", "3/2", [0, 1]), ("9/10", "21/10", [1]), ("19/10", "5/2", [2])],
+)
+def test_frames_seen_in_a_stretch(start, end, expected):
+    onsets = [Fraction(n) for n in range(5)]
+    found = seen_between(onsets, Fraction(start), Fraction(end), slack=Fraction(1, 10))
+    assert found == expected
 
 
 def test_nothing_is_on_display_before_the_first_frame_or_without_frames():
@@ -54,7 +68,7 @@ def test_frames_are_read_no_further_than_needed():
         yield 10, 20, "b"
         raise AssertionError("read too far")
 
-    assert frames_on_display(frames(), [3, 7]) == [(0, "a"), (0, "a")]
+    assert frames_on_display(frames(), [3, 7]) == [(0, 10, "a"), (0, 10, "a")]
 
 
 @pytest.mark.parametrize("rate", [44100, 48000, 22050])

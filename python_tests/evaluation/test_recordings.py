@@ -1,10 +1,11 @@
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from avts_ext.data.clips import ClipSource, ClipSpec
+from avts_ext.data.clips import ClipSource, ClipSpec, Pictures
 from avts_ext.evaluation.recordings import (
     Recording,
     answer,
@@ -29,20 +30,24 @@ class Clock(ClipSource):
         self.path, self.number, self.late_s = f"{number}", number, late_s
         self.start_s, self.end_s = start_s, start_s + duration_s
 
-    def read_frames(self, start_s, spec):
-        assert self.start_s <= start_s and start_s + spec.duration_s <= self.end_s + 1e-9
-        times_s = start_s + torch.arange(spec.n_frames, dtype=torch.float64) / float(spec.fps)
-        frames = torch.zeros(spec.n_frames, spec.height, spec.width, 3, dtype=torch.uint8)
+    def frames_at(self, times, height, width):
+        times_s = torch.tensor([float(time) for time in times], dtype=torch.float64)
+        assert self.start_s <= times_s[0] and times_s[-1] < self.end_s
+        frames = torch.zeros(len(times), height, width, 3, dtype=torch.uint8)
         frames[..., 0] = (times_s * 16).round().to(torch.uint8)[:, None, None]
         frames[..., 1] = self.number
-        return frames, times_s
+        return Pictures(frames, times_s, times_s)
 
-    def read_audio(self, start_s, duration_s, sample_rate):
-        n = round(duration_s * sample_rate)
-        first = round(start_s * sample_rate)
-        assert self.start_s * sample_rate <= first and first + n <= self.end_s * sample_rate
-        times_s = (first + torch.arange(n)) / sample_rate - self.late_s
-        return (times_s / 16 + self.number).float(), first / sample_rate
+    def samples(self, first, last, sample_rate):
+        assert self.start_s * sample_rate <= first and last <= self.end_s * sample_rate
+        times_s = np.arange(first, last) / sample_rate - self.late_s
+        return (times_s / 16 + self.number).astype(np.float32), np.zeros((0, 2), np.int64)
+
+    def onsets(self, start, end):
+        raise NotImplementedError
+
+    def extent(self, sample_rate):
+        raise NotImplementedError
 
     def close(self):
         pass

@@ -1,0 +1,90 @@
+"""From decoded frames to pictures of a set size: cut, scaled and converted in one swscale pass."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import cast
+
+import av
+import numpy as np
+from av.filter import Graph
+
+_GRAPHS_KEPT = 4
+
+
+class PictureMaker:
+    """Makes upright RGB pictures that are filled to their borders.
+
+    A frame is looked at as it is meant to be displayed, with its pixel aspect ratio and turned by
+    its display matrix. It is scaled, keeping its proportions, so that it covers the picture, and
+    what hangs over is cut off equally on both sides, before scaling, at whole chroma samples.
+    """
+
+    def __init__(self) -> None:
+        self._converters: dict[tuple, _Converter] = {}
+
+    def __call__(
+        self, frame: av.VideoFrame, pixel_aspect: Fraction, height: int, width: int
+    ) -> np.ndarray:
+        """(height, width, 3) uint8 RGB, valid as long as it is referred to."""
+        quarter_turns = round(frame.rotation / 90) % 4
+        if quarter_turns % 2:
+            height, width = width, height
+        source = (frame.height, frame.width, frame.format.name, frame.colorspace, frame.color_range)
+        key = (*source, pixel_aspect, height, width)
+        if key not in self._converters:
+            if len(self._converters) == _GRAPHS_KEPT:
+                del self._converters[next(iter(self._converters))]
+            self._converters[key] = _Converter(frame, pixel_aspect, height, width)
+        picture = self._converters[key](frame)
+        return np.rot90(picture, quarter_turns) if quarter_turns else picture
+
+
+def covered_window(
+    frame_height: int, frame_width: int, pixel_aspect: Fraction, height: int, width: int
+) -> tuple[int, int]:
+    """Height and width in stored pixels of the central part that fills height x width.
+
+    One of them is all of the frame; the other is even, for chroma that is stored at half size.
+    """
+    target = Fraction(width, height)
+    if frame_width * pixel_aspect > target * frame_height:
+        return frame_height, min(frame_width, _even(frame_height * target / pixel_aspect))
+    return min(frame_height, _even(frame_width * pixel_aspect / target)), frame_width
+
+
+def _even(length: Fraction) -> int:
+    return max(2, 2 * round(length / 2))
+
+
+class _Converter:
+    """A filter graph for frames of one kind and pictures of one size."""
+
+    def __init__(
+        self, frame: av.VideoFrame, pixel_aspect: Fraction, height: int, width: int
+    ) -> None:
+        rows, columns = covered_window(frame.height, frame.width, pixel_aspect, height, width)
+        top, left = (frame.height - rows) // 4 * 2, (frame.width - columns) // 4 * 2
+        self._shape = (height, width, 3)
+        self._graph = Graph()  # the filters are freed with it
+        self._graph.threads = 1
+        source = self._graph.add(
+            "buffer",
+            f"video_size={frame.width}x{frame.height}:pix_fmt={frame.format.name}:"
+            f"time_base=1/1:colorspace={int(frame.colorspace)}:range={int(frame.color_range)}",
+        )
+        crop = self._graph.add("crop", f"{columns}:{rows}:{left}:{top}")
+        scale = self._graph.add("scale", f"{width}:{height}:flags=bilinear")
+        convert = self._graph.add("format", "rgb24")
+        sink = self._graph.add("buffersink")
+        for before, after in ((source, crop), (crop, scale), (scale, convert), (convert, sink)):
+            before.link_to(after)
+        self._graph.configure()
+        self._push, self._pull = source.push, sink.pull
+
+    def __call__(self, frame: av.VideoFrame) -> np.ndarray:
+        self._push(frame)
+        plane = cast(av.VideoFrame, self._pull()).planes[0]
+        height, width, _ = self._shape
+        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
+        return rows[:height, : 3 * width].reshape(self._shape)
