@@ -18,9 +18,7 @@ from avts_ext.data.resample import margin, resample
 
 # Short enough not to decode much more than a clip needs, long enough to spend little on the lead.
 AUDIO_BLOCK_S = 1
-# Decoding begins this much ahead of a block, for overlapped windows and bit reservoirs to settle,
-# and ends a little behind it, for the resampling filter.
-AUDIO_LEAD = Fraction(3, 10)
+# Decoding ends a little behind a block, for the resampling filter.
 AUDIO_TAIL = Fraction(1, 20)
 
 _FULL_SCALE = {"u8": 2.0**7, "s16": 2.0**15, "s32": 2.0**31, "s64": 2.0**63}
@@ -56,12 +54,15 @@ class Waves:
         waves: (S,) float32 mono of each.
         rate: samples per second.
         time_base: seconds per tick of the time stamps.
+        grid: (first, period) if packets of `period` samples are known to begin at first + k *
+            period, in the unit of `starts`, as long as none is missing.
     """
 
     starts: np.ndarray
     waves: list[np.ndarray]
     rate: int
     time_base: Fraction
+    grid: tuple[float, int] | None = None
 
 
 def make_block(sound: Waves | None, sample_rate: int) -> AudioBlock:
@@ -75,12 +76,10 @@ def make_block(sound: Waves | None, sample_rate: int) -> AudioBlock:
     rate, pad = sound.rate, margin(sound.rate, sample_rate)
     native = np.zeros(AUDIO_BLOCK_S * rate + 2 * pad + 2, np.float32)
     known = np.zeros(len(native), bool)
-    placed = pad + timeline.place_samples(
-        sound.starts,
-        np.array([len(wave) for wave in sound.waves]),
-        float(timeline.rounding(sound.time_base) * rate),
-        float(timeline.AUDIO_JITTER * rate),
-    )
+    counts = np.array([len(wave) for wave in sound.waves])
+    rounding = float(timeline.rounding(sound.time_base) * rate)
+    jitter = float(timeline.AUDIO_JITTER * rate)
+    placed = pad + timeline.place_samples(sound.starts, counts, rounding, jitter, sound.grid)
     for first, wave in zip(placed.tolist(), sound.waves, strict=True):
         part = slice(max(first, 0), max(first + len(wave), 0))
         native[part] = wave[max(-first, 0) :][: len(native[part])]

@@ -12,7 +12,7 @@ import contextlib
 import itertools
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from typing import Any, Literal, get_args
 
@@ -26,7 +26,6 @@ from av.stream import Disposition, Stream
 from avts_ext.data import timeline
 from avts_ext.data.audio_blocks import (
     AUDIO_BLOCK_S,
-    AUDIO_LEAD,
     AUDIO_TAIL,
     AudioBlock,
     Waves,
@@ -46,8 +45,11 @@ from avts_ext.data.faults import Fault, MediaError
 from avts_ext.data.gop import Run
 from avts_ext.data.picture import PictureMaker
 from avts_ext.data.placement import Extent
+from avts_ext.data.sound_decoder import FreshDecoder, forgets_when_flushed, lead
 
 _AUDIO_BLOCKS_KEPT = 32
+# Packets that tell where the grid of packets lies: enough for rounding to average out.
+_ANCHOR_PACKETS = 50
 
 # PyAV finds the end of a frame's list of channels by a null that is not there beyond eight of them.
 _MAX_CHANNELS = 8
@@ -98,6 +100,7 @@ class MediaReader(ClipSource):
         self.n_decoded_frames = 0
         self._make_picture = PictureMaker()
         self._audio_blocks: dict[tuple[int, int], AudioBlock] = {}
+        self._audio_anchors: dict[tuple[int, int], float] = {}
         self._extents: dict[int, Extent] = {}
         self._open()
 
@@ -200,9 +203,14 @@ class MediaReader(ClipSource):
             message = "a track turns up in the middle of the file"
             raise self.error(Fault.UNREADABLE, message) from None
 
-    def decode(self, packet: av.Packet) -> list:
-        """Frames that the decoder gives back for a packet; raises if any of it is damaged."""
-        frames = packet.decode()
+    def decode(self, packet: av.Packet, decode: Callable[[av.Packet], list] | None = None) -> list:
+        """Frames that a decoder gives back for a packet; raises if any of it is damaged.
+
+        Args:
+            packet: of one of the tracks.
+            decode: the decoder; by default that of the track.
+        """
+        frames = decode(packet) if decode else packet.decode()
         if packet.is_corrupt or any(frame.is_corrupt for frame in frames):
             time_s = self.seconds(packet.stream, packet.pts or packet.dts or 0)
             raise self.error(Fault.DECODE, f"damaged {packet.stream.type} data at {time_s:.3f} s")
@@ -260,7 +268,6 @@ class MediaReader(ClipSource):
         except MediaError:
             self.container.close()
             raise
-        self._audio_decoder_is_fresh = True
 
     def _first_stream(self, kind: str, fault: Fault) -> Any:
         """The first stream of a kind that is not a cover picture."""
@@ -356,7 +363,7 @@ class MediaReader(ClipSource):
             try:
                 for packet in packets:
                     context.skip_frame = "NONREF" if packet.pts in needless else "DEFAULT"
-                    yield from self.decode(packet)
+                    yield from self.decode(packet, context.decode)
             finally:
                 context.skip_frame = "DEFAULT"
             yield from context.decode(None)
@@ -381,41 +388,66 @@ class MediaReader(ClipSource):
             last_pts = frame.pts
             yield frame.pts, frame.pts + (frame.duration or frame_ticks(self.video)), frame
 
-    def _audio_frames(self, start: Fraction, end: Fraction) -> Iterator[tuple[int, AudioFrame]]:
-        """(pts, frame) from a fresh decoder fed from the packet at `start` on.
+    def _decoded_sound(self, index: int) -> Waves | None:
+        """What is decoded for a block; None if there is no sound from there on."""
+        start = self.origin + index * AUDIO_BLOCK_S
+        context, time_base = self.audio.codec_context, time_base_of(self.audio)
+        begin = start - lead(context.name, context.sample_rate)
+        frames = list(self._audio_frames(begin, start + AUDIO_BLOCK_S + AUDIO_TAIL))
+        if not frames:
+            return None
+        rate = frames[0][2].sample_rate
+        if any(frame.sample_rate != rate for *_, frame in frames):
+            raise self.error(Fault.DECODE, "the audio changes its sample rate on the way")
+        zero, tick = float(start * rate), float(time_base * rate)
+        starts = np.array([pts * tick + cut for pts, cut, _ in frames]) - zero
+        waves = [mono(frame) for *_, frame in frames]
+        period = max(map(len, waves))
+        grid = (self._audio_anchor(period, rate) - zero, period) if tick > 1 else None
+        return Waves(starts, waves, rate, time_base, grid)
+
+    def _audio_frames(
+        self, start: Fraction, end: Fraction
+    ) -> Iterator[tuple[int, int, AudioFrame]]:
+        """(pts, samples to add to it, frame) from the packet at `start` on.
 
         Stops after the first frame that begins at or after `end`. Both are container times.
         """
-        if not self._audio_decoder_is_fresh:
+        context, time_base = self.audio.codec_context, time_base_of(self.audio)
+        fresh = FreshDecoder(context) if context.name == FreshDecoder.CODEC else None
+        if fresh is None and not forgets_when_flushed(context.name):
             self.rewind()
-        time_base = time_base_of(self.audio)
         first_pts, end_pts = math.ceil(start / time_base), math.ceil(end / time_base)
         packets, _ = self._packets_from(self.audio, first_pts)
-        self._audio_decoder_is_fresh = False
         for packet in packets:
             if packet.pts is not None and packet.pts < first_pts:
                 continue
-            for frame in self.decode(packet):
+            for frame in self.decode(packet, fresh.decode if fresh else None):
                 if frame.pts is None:
                     raise self.error(Fault.TIMESTAMPS, "an audio packet has no time stamp")
                 n_channels = frame.layout.nb_channels
                 if n_channels > _MAX_CHANNELS:
                     message = f"{n_channels} channels of sound, at most {_MAX_CHANNELS} can be read"
                     raise self.error(Fault.DECODE, message)
-                yield frame.pts, frame
+                yield frame.pts, (fresh.cut(frame) if fresh else 0), frame
                 if frame.pts >= end_pts:
                     return
 
-    def _decoded_sound(self, index: int) -> Waves | None:
-        """What is decoded for a block; None if there is no sound from there on."""
-        start = self.origin + index * AUDIO_BLOCK_S
-        end = start + AUDIO_BLOCK_S + AUDIO_TAIL
-        frames = list(self._audio_frames(start - AUDIO_LEAD, end))
-        if not frames:
-            return None
-        rate, time_base = frames[0][1].sample_rate, time_base_of(self.audio)
-        if any(frame.sample_rate != rate for _, frame in frames):
-            raise self.error(Fault.DECODE, "the audio changes its sample rate on the way")
-        stamps = np.array([pts for pts, _ in frames]) * float(time_base * rate)
-        waves = [mono(frame) for _, frame in frames]
-        return Waves(stamps - float(start * rate), waves, rate, time_base)
+    def _audio_anchor(self, period: int, rate: int) -> float:
+        """Where, in samples of container time, packets of `period` samples begin: there, and so on.
+
+        Judged by the first packets of the track, whose time stamps the container has rounded.
+        """
+        if (period, rate) not in self._audio_anchors:
+            time_base = time_base_of(self.audio)
+            packets, _ = self._packets_from(self.audio, self.audio.start_time or 0)
+            stamps = [
+                p.pts for p in itertools.islice(packets, _ANCHOR_PACKETS) if p.pts is not None
+            ]
+            starts = np.array(stamps) * float(time_base * rate)
+            rounding = float(timeline.rounding(time_base) * rate)
+            jitter = float(timeline.AUDIO_JITTER * rate)
+            counts = np.full(len(starts), period)
+            placed = timeline.place_samples(starts, counts, rounding, jitter)
+            self._audio_anchors[period, rate] = float(placed[0])
+        return self._audio_anchors[period, rate]

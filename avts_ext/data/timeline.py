@@ -96,7 +96,11 @@ def seen_between(
 
 
 def place_samples(
-    starts: np.ndarray, counts: np.ndarray, rounding: float, jitter: float
+    starts: np.ndarray,
+    counts: np.ndarray,
+    rounding: float,
+    jitter: float,
+    grid: tuple[float, int] | None = None,
 ) -> np.ndarray:
     """Index of the first sample of each packet on the grid of the stream's own sample rate.
 
@@ -105,6 +109,9 @@ def place_samples(
         counts: (P,) samples in each packet.
         rounding: how far rounding by the container may have moved a time stamp, in sample periods.
         jitter: how far muxers are known to misplace packets of an unbroken signal, likewise.
+        grid: (first, period) if packets of `period` samples begin at first + k * period, unless
+            some are missing. Without it the same packet may be placed a few samples off when it is
+            seen among others.
 
     Packets that follow each other up to rounding and jitter are one unbroken run of samples. Each
     time stamp confines the start of its run to +-rounding; the run starts in the middle of what
@@ -117,6 +124,10 @@ def place_samples(
         implied = starts[run] - offsets
         low, high = implied.max() - rounding, implied.min() + rounding
         start = (low + high) / 2 if low <= high else float(np.median(implied))
+        if grid is not None and grid[1] in counts[run]:
+            full = start + offsets[counts[run].tolist().index(grid[1])]
+            off = (full - grid[0] + grid[1] / 2) % grid[1] - grid[1] / 2
+            start -= off if abs(off) <= 2 * rounding + jitter else 0.0
         placed[run] = math.floor(start + 0.5) + offsets
     return placed
 
