@@ -13,6 +13,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from avts_ext._files import file_hash
+from avts_ext.data.container import check_file
 from avts_ext.data.examine import examine
 from avts_ext.data.faults import Fault, MediaError
 from avts_ext.data.index import media_paths
