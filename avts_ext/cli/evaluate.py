@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import shlex
 import sys
+from pathlib import Path
 
-from avts_ext.demo.scores import HeldOut, place_results, score_results, untrained_network
+from avts_ext.data import open_index
+from avts_ext.demo.scores import HeldOut, place_results, score_results
 from avts_ext.evaluation.audio_transfer import audio_transfer
+from avts_ext.evaluation.correspondence import offset_table, score_retrieval, score_sync
 from avts_ext.evaluation.features import FeatureSettings
 from avts_ext.evaluation.labelled import open_labelled
+from avts_ext.evaluation.plots import check_plot_path, write_offset_plot
+from avts_ext.evaluation.recordings import longest_stretch, open_recording, untrained_network
 from avts_ext.evaluation.reference import reference_table
 from avts_ext.evaluation.report import Result, markdown_table, save_results
+from avts_ext.evaluation.sync_sets import MIN_GAP_S, SyncSet, make_sync_set, read_sync_set
 from avts_ext.evaluation.world_scores import open_world
 from avts_ext.models.avts import AVTS
 
@@ -43,6 +49,7 @@ def evaluate_world(
         out: JSON file for the results.
         seed: Of questions, draws, and the untrained network.
     """
+    _check_outputs(out)
     model = AVTS.load(checkpoint)
     videos = open_world(data, model.config.clip, cache_dir)
     if not 0 < labelled_videos < len(videos):
@@ -51,7 +58,7 @@ def evaluate_world(
             f"{len(videos) - 1}, because {data!r} holds {len(videos)} videos"
         )
     held_out = HeldOut(videos[:labelled_videos], videos[labelled_videos:])
-    untrained = untrained_network(model, held_out.labelled, seed)
+    untrained = untrained_network(model, held_out.labelled.recordings, seed)
     command = _command()
     results = score_results(
         model,
@@ -151,6 +158,7 @@ def _audio_transfer(
     out: str | None,
     seed: int,
 ) -> None:
+    _check_outputs(out)
     settings = FeatureSettings("audio", clip_s, n_clips)
     recordings = open_labelled(name, data, allow_partial=allow_partial)
     results = audio_transfer(
@@ -168,8 +176,105 @@ def _audio_transfer(
     print(reference_table(name))
 
 
+def evaluate_sync(
+    checkpoint: str,
+    data: str,
+    questions: str = "sync_questions.json",
+    n_questions: int = 600,
+    max_media: int = 300,
+    cache_dir: str | None = None,
+    device: str = "cpu",
+    plot: str | None = None,
+    out: str | None = None,
+    seed: int = 0,
+) -> None:
+    """Ask which of two sounds belongs to a clip: of another medium, far off, overlapping, mixed.
+
+    Prints accuracy and area under the ROC curve by kind of question, beside a random network, and
+    accuracy by the offset of the wrong sound.
+
+    Args:
+        checkpoint: A model that pretraining saved.
+        data: Folder or manifest of videos that it was not trained on.
+        questions: File of the questions. Written if it is not there; otherwise asked again, and
+            `data` is not looked at.
+        n_questions: Questions of each kind; for a new file.
+        max_media: Media that are asked about, chosen by their paths; for a new file.
+        cache_dir: Folder in which decoded media are kept for the next run.
+        device: As torch names it.
+        plot: File for the plot of accuracy by offset, ending in .svg, .png or .pdf.
+        out: JSON file for the results.
+        seed: Of new questions and of the random network.
+    """
+    _check_outputs(out, plot)
+    model = AVTS.load(checkpoint, device)
+    asked = _sync_set(model, data, Path(questions), n_questions, max_media, seed)
+    results, by_offset = score_sync(model, asked, cache_dir, seed, _command())
+    _print_and_save(results, out)
+    print(offset_table(by_offset))
+    if plot is not None:
+        write_offset_plot(by_offset, plot)
+        print(f"plot: {plot}")
+
+
+def _sync_set(
+    model: AVTS, data: str, questions: Path, n_questions: int, max_media: int, seed: int
+) -> SyncSet:
+    if questions.exists():
+        return read_sync_set(questions)
+    spec = model.config.clip
+    entries, skipped = open_index(data, min_duration_s=2 * spec.duration_s + MIN_GAP_S)
+    print(f"{data}: {len(entries)} media; {skipped}")
+    # Ids are hashes of paths: a choice by them is spread over the folder.
+    chosen = sorted(entries, key=lambda entry: entry.media_id)[:max_media]
+    return make_sync_set(chosen, spec, n_questions, questions, seed)
+
+
+def evaluate_retrieval(
+    checkpoint: str,
+    data: str,
+    max_media: int = 1000,
+    cache_dir: str | None = None,
+    device: str = "cpu",
+    out: str | None = None,
+    seed: int = 0,
+) -> None:
+    """Find the picture that belongs to a sound among those of other media, and back.
+
+    Prints recall at 1, 5 and 10 both ways, one clip of each medium, beside a random network and
+    chance.
+
+    Args:
+        checkpoint: A model that pretraining saved.
+        data: Folder or manifest of videos that it was not trained on.
+        max_media: Media to choose among, chosen by their paths.
+        cache_dir: Folder in which decoded media are kept for the next run.
+        device: As torch names it.
+        out: JSON file for the results.
+        seed: Of the random network.
+    """
+    _check_outputs(out)
+    model = AVTS.load(checkpoint, device)
+    spec = model.config.clip
+    entries, skipped = open_index(data, min_duration_s=spec.duration_s + 1 / spec.sample_rate)
+    print(f"{data}: {len(entries)} media; {skipped}")
+    chosen = sorted(entries, key=lambda entry: entry.media_id)[:max_media]
+    recordings = [
+        open_recording(entry.path, *longest_stretch(entry), spec, cache_dir) for entry in chosen
+    ]
+    _print_and_save(score_retrieval(model, recordings, seed, _command()), out)
+
+
 def _command() -> str:
     return "avts " + shlex.join(sys.argv[1:])
+
+
+def _check_outputs(out: str | None, plot: str | None = None) -> None:
+    """Refuse what could not be written before hours are spent on it."""
+    if out is not None and not Path(out).parent.is_dir():
+        raise FileNotFoundError(f"out: the folder {str(Path(out).parent)!r} is not there")
+    if plot is not None:
+        check_plot_path(plot)
 
 
 def _print_and_save(results: list[Result], out: str | None) -> None:
@@ -179,4 +284,10 @@ def _print_and_save(results: list[Result], out: str | None) -> None:
         print(f"results: {out}")
 
 
-TASKS = {"world": evaluate_world, "esc50": evaluate_esc50, "dcase2014": evaluate_dcase2014}
+TASKS = {
+    "world": evaluate_world,
+    "esc50": evaluate_esc50,
+    "dcase2014": evaluate_dcase2014,
+    "sync": evaluate_sync,
+    "retrieval": evaluate_retrieval,
+}

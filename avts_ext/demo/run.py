@@ -29,7 +29,8 @@ from avts_ext.demo.effects import check_effects
 from avts_ext.demo.gallery import exhibit
 from avts_ext.demo.html import REPORT_VERSION, write_html
 from avts_ext.demo.plan import FULL, LABELS_FOR_PROBE, QUICK, DemoPlan, seeds
-from avts_ext.demo.scores import HeldOut, place_results, score_results, untrained_network
+from avts_ext.demo.scores import HeldOut, place_results, score_results
+from avts_ext.evaluation.recordings import untrained_network
 from avts_ext.evaluation.report import Result, package_versions
 from avts_ext.evaluation.world_scores import (
     Score,
@@ -200,7 +201,7 @@ class _Run:
 
     def _networks(self) -> tuple[AVTS, AVTS]:
         trained = AVTS.load(self._model_path(self.plan.train_videos))
-        return trained, untrained_network(trained, self._open("training"), self.seed)
+        return trained, untrained_network(trained, self._open("training").recordings, self.seed)
 
     def _held_out(self) -> HeldOut:
         videos, n = self._open("held_out"), self.plan.labelled_videos

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
 from tqdm import tqdm
 
 from avts_ext.demo.plan import LABELS_FOR_FINETUNING, LABELS_FOR_PROBE
@@ -22,14 +21,11 @@ from avts_ext.evaluation.world_scores import (
     offset_hits,
     sync_accuracy,
 )
-from avts_ext.localization.controls import random_network
 from avts_ext.localization.scores import FrameScores
 from avts_ext.localization.world_maps import localization_results, map_world
 from avts_ext.models.avts import AVTS
 
-__all__ = ["HeldOut", "place_results", "score_results", "untrained_network"]
-
-_CALIBRATION_CLIPS = 32
+__all__ = ["HeldOut", "place_results", "score_results"]
 
 
 @dataclass(frozen=True)
@@ -38,14 +34,6 @@ class HeldOut:
 
     labelled: WorldSet
     test: WorldSet
-
-
-def untrained_network(model: AVTS, videos: WorldSet, seed: int) -> AVTS:
-    """`controls.random_network`, its statistics taken from the beginnings of some videos."""
-    spec = model.config.clip
-    clips = [r.source.read_clip(r.start_s, spec) for r in videos.recordings[:_CALIBRATION_CLIPS]]
-    frames = torch.stack([clip.frames for clip in clips])
-    return random_network(model, frames, torch.stack([clip.waveform for clip in clips]), seed)
 
 
 def score_results(

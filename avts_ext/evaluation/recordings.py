@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -10,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from avts_ext.data.clips import ClipSource, ClipSpec
+from avts_ext.data import CachedReader, ClipSource, ClipSpec, MediaEntry, MediaReader
+from avts_ext.data.clips import Seconds
 from avts_ext.evaluation.inference import inference
 from avts_ext.evaluation.probe import conv5_features
 from avts_ext.evaluation.sync import (
@@ -21,16 +23,23 @@ from avts_ext.evaluation.sync import (
     score_pairs,
     sync_questions,
 )
+from avts_ext.localization.controls import random_network
 from avts_ext.models.avts import AVTS
 
 __all__ = [
     "Recording",
     "answer",
+    "distances",
     "estimate_offset",
+    "longest_stretch",
+    "open_recording",
     "questions_about",
     "read_whole",
     "recording_features",
+    "untrained_network",
 ]
+
+_CALIBRATION_CLIPS = 32
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,57 @@ class Recording:
         return self.duration_s - 1 / spec.sample_rate
 
 
+def longest_stretch(entry: MediaEntry) -> tuple[float, float]:
+    """Start and length in seconds of the longest usable stretch of a medium."""
+    begin_s, end_s = max(entry.usable_s, key=lambda span: span[1] - span[0])
+    return begin_s, end_s - begin_s
+
+
+def open_recording(
+    path: str | os.PathLike[str],
+    start_s: float,
+    duration_s: float,
+    spec: ClipSpec,
+    cache_dir: str | os.PathLike[str] | None = None,
+) -> Recording:
+    """A stretch of a file, read from the cache if there is one.
+
+    Without a cache the file is opened for each request, so that a set of recordings may be larger
+    than the number of files that may be open.
+    """
+    source: ClipSource = (
+        _OnDemand(path) if cache_dir is None else CachedReader(path, cache_dir, spec)
+    )
+    return Recording(source, start_s, duration_s)
+
+
+class _OnDemand(ClipSource):
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = os.fspath(path)
+
+    def read_frames(self, start_s: Seconds, spec: ClipSpec) -> tuple[Tensor, Tensor]:
+        with MediaReader(self.path) as reader:
+            return reader.read_frames(start_s, spec)
+
+    def read_audio(
+        self, start_s: Seconds, duration_s: Seconds, sample_rate: int
+    ) -> tuple[Tensor, float]:
+        with MediaReader(self.path) as reader:
+            return reader.read_audio(start_s, duration_s, sample_rate)
+
+    def close(self) -> None:
+        pass  # nothing stays open
+
+
+def untrained_network(model: AVTS, recordings: Sequence[Recording], seed: int) -> AVTS:
+    """`controls.random_network`, its statistics from the beginnings of some recordings."""
+    spec, device = model.config.clip, _device(model)
+    clips = [r.source.read_clip(r.start_s, spec) for r in recordings[:_CALIBRATION_CLIPS]]
+    frames = torch.stack([clip.frames for clip in clips]).to(device)
+    waveforms = torch.stack([clip.waveform for clip in clips]).to(device)
+    return random_network(model, frames, waveforms, seed)
+
+
 def questions_about(
     recordings: Sequence[Recording], kind: str, n_questions: int, spec: ClipSpec, seed: int = 0
 ) -> SyncQuestions:
@@ -63,7 +123,14 @@ def questions_about(
 def answer(
     model: AVTS, recordings: Sequence[Recording], questions: SyncQuestions, batch_size: int = 32
 ) -> PairScore:
-    """The network's score at questions about these recordings.
+    """The network's score at questions about these recordings; arguments as of `distances`."""
+    return score_pairs(*distances(model, recordings, questions, batch_size))
+
+
+def distances(
+    model: AVTS, recordings: Sequence[Recording], questions: SyncQuestions, batch_size: int = 32
+) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """Distances (Q,) of each question's clip to its right and to its wrong sound.
 
     Args:
         model: a `models.AVTS`.
@@ -87,7 +154,7 @@ def answer(
             foreign = model.embed_audio(sounds.to(device))
             right.append(torch.linalg.vector_norm(video - own, dim=1))
             wrong.append(torch.linalg.vector_norm(video - foreign, dim=1))
-    return score_pairs(torch.cat(right).cpu().numpy(), torch.cat(wrong).cpu().numpy())
+    return torch.cat(right).cpu().numpy(), torch.cat(wrong).cpu().numpy()
 
 
 def estimate_offset(
