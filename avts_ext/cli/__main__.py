@@ -16,6 +16,7 @@ VERBS = {
     "demo": "avts_ext.demo.run:demo",
     "doctor": "avts_ext.cli.doctor:doctor",
     "index": "avts_ext.cli.index:index",
+    "shards": "avts_ext.cli.shards:shards",
     "world": "avts_ext.world:generate",
     "pretrain": "avts_ext.cli.pretrain:pretrain",
     "features": "avts_ext.cli.features:features",

@@ -185,29 +185,48 @@ class SyncClipDataset(Dataset[SyncItem]):
         for attempt in range(_MAX_REPLACEMENTS):
             entry = self._entry_at(epoch, item, attempt)
             try:
-                self._check_not_excluded(entry)
-                with self.board.reading(entry):
-                    return self._read(epoch, entry, attempt, tuple(skipped))
+                return self._read(epoch, entry, attempt, tuple(skipped))
             except MediaError as error:
-                self._readers.discard(self.entries[entry].path)
-                skipped.append(_diagnosed(error, self.entries[entry]))
+                path = self.entries[entry].path
+                skipped.append(MediaError(path, error.fault, error.message))
         report = SkipReport()
         report.update(skipped)
         raise TooManyBrokenFilesError(f"{_MAX_REPLACEMENTS} media in a row are broken.\n{report}")
 
-    def _check_not_excluded(self, entry: int) -> None:
-        if entry in self._excluded:
-            message = "a data worker died while it was reading this file"
-            raise MediaError(self.entries[entry].path, Fault.CRASH, message)
+    def _file(self, item: int) -> str:
+        """Path under which a medium can be opened now."""
+        return self.entries[item].path
+
+    def _peers(self, item: int) -> Sequence[int]:
+        """Items that may stand in for a broken one, itself among them."""
+        return range(len(self.entries))
 
     def _entry_at(self, epoch: int, item: int, attempt: int) -> int:
         """Index of the entry to read: the item's own, or its replacement after `attempt` faults."""
         if attempt == 0:
             return item
-        media_id = self.entries[item].media_id
-        return int(hash64(_REPLACEMENT, self._seed, epoch, media_id, attempt) % len(self.entries))
+        media_id, peers = self.entries[item].media_id, self._peers(item)
+        return peers[int(hash64(_REPLACEMENT, self._seed, epoch, media_id, attempt) % len(peers))]
 
     def _read(self, epoch: int, index: int, draw: int, skipped: tuple[MediaError, ...]) -> SyncItem:
+        path = self._file(index)
+        if index in self._excluded:
+            raise MediaError(path, Fault.CRASH, "a data worker died while it was reading this file")
+        try:
+            with self.board.reading(index):
+                return self._cut(self._readers.get(path), epoch, index, draw, skipped)
+        except MediaError as error:
+            self._readers.discard(path)
+            raise _diagnosed(error, path, self.entries[index]) from None
+
+    def _cut(
+        self,
+        reader: ClipSource,
+        epoch: int,
+        index: int,
+        draw: int,
+        skipped: tuple[MediaError, ...],
+    ) -> SyncItem:
         entry = self.entries[index]
         # A replacement takes a later draw: its medium may also be met as an item of its own.
         offsets = self._starts.draw(
@@ -219,7 +238,6 @@ class SyncClipDataset(Dataset[SyncItem]):
         )
         start_s = entry.start_s + offsets.video_start.item()
         kind = PairKind(int(offsets.kind))
-        reader = self._readers.get(entry.path)
         clip = reader.read_clip(start_s, self.spec)
         negative, negative_start_s = None, None
         if kind in (PairKind.HARD, PairKind.SUPER_HARD):
@@ -285,17 +303,17 @@ def _relative(spans_s: Sequence[Span], start_s: float) -> list[Span]:
     return [(begin - start_s, end - start_s) for begin, end in spans_s]
 
 
-def _diagnosed(error: MediaError, entry: MediaEntry) -> MediaError:
+def _diagnosed(error: MediaError, path: str, entry: MediaEntry) -> MediaError:
     """What is wrong with the file itself, if it failed a request that it was indexed to serve."""
     if error.fault not in (Fault.OUT_OF_RANGE, Fault.DECODE):
         return error
     try:
-        info = probe(entry.path)
+        info = probe(path)
     except MediaError as found:
         return found
     if info.start_s > entry.start_s or info.end_s < entry.start_s + entry.duration_s:
         message = f"now has {info.duration_s:.2f} s of sound and picture, less than when indexed"
-        return MediaError(entry.path, Fault.TOO_SHORT, message)
+        return MediaError(path, Fault.TOO_SHORT, message)
     return error
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
@@ -29,11 +30,13 @@ class MediaEntry:
             when other files come and go, and so do the random draws made from it.
         usable_s: (begin, end) of the stretches, on the file's clock, in which clips may lie:
             ascending, apart, and at least one.
+        shard: path or URL of the tar file that holds it; `path` is then that and the name in there.
     """
 
     path: str
     media_id: int
     usable_s: tuple[Span, ...]
+    shard: str | None = None
 
     @property
     def start_s(self) -> float:
@@ -144,10 +147,16 @@ def media_id(relative_path: str) -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
+def member_name(relative_path: str) -> str:
+    """Name of a file in its shard: its media id and its suffix."""
+    suffix = PurePosixPath(relative_path).suffix.lower()
+    return f"{media_id(relative_path):016x}{suffix or '.media'}"
+
+
 def _entry(root: Path, path: Path, min_duration_s: float) -> MediaEntry:
     info = probe(path)
     identity = media_id(path.relative_to(root).as_posix())
-    return _checked_entry(path, identity, [(info.start_s, info.end_s)], min_duration_s)
+    return _checked_entry(str(path), identity, [(info.start_s, info.end_s)], min_duration_s)
 
 
 def _entry_of_row(manifest: Manifest, row: ManifestRow, min_duration_s: float) -> MediaEntry:
@@ -157,20 +166,24 @@ def _entry_of_row(manifest: Manifest, row: ManifestRow, min_duration_s: float) -
     if row.tracks != "both":
         fault = Fault.NO_VIDEO if row.tracks == "audio" else Fault.NO_AUDIO
         raise MediaError(manifest.root / row.path, fault, f"examined for its {row.tracks} alone")
-    return _checked_entry(
-        manifest.root / row.path, media_id(row.path), row.usable_s, min_duration_s
-    )
+    if row.shard is None:
+        path, shard = str(manifest.root / row.path), None
+    else:
+        shard = row.shard if ":" in row.shard else str(manifest.root / row.shard)
+        path = f"{shard}/{member_name(row.path)}"
+    entry = _checked_entry(path, media_id(row.path), row.usable_s, min_duration_s)
+    return dataclasses.replace(entry, shard=shard)
 
 
 def _checked_entry(
-    path: Path, identity: int, usable_s: Sequence[Span], min_duration_s: float
+    path: str, identity: int, usable_s: Sequence[Span], min_duration_s: float
 ) -> MediaEntry:
     long_enough = tuple(span for span in usable_s if span[1] - span[0] >= min_duration_s)
     if not long_enough:
         longest_s = max(end - begin for begin, end in usable_s)
         message = f"{longest_s:.2f} s of sound and picture, {min_duration_s:.2f} s are needed"
         raise MediaError(path, Fault.TOO_SHORT, message)
-    return MediaEntry(str(path), identity, long_enough)
+    return MediaEntry(path, identity, long_enough)
 
 
 def _raise(error: OSError) -> None:

@@ -38,6 +38,7 @@ class ManifestRow:
         source: the recording it was cut out of, by its name in the data set; files of one source
             resemble each other.
         source_start_s, source_end_s: where in that recording it lies.
+        shard: tar file that holds it, below the root or as a URL; None if it is a file of its own.
         tracks: what was examined: "both", "video" or "audio".
         every_frame: whether all frames were decoded, or only enough to see the picture move.
         n_bytes, mtime_ns: size and time of change when it was examined.
@@ -57,6 +58,7 @@ class ManifestRow:
     source: str | None = None
     source_start_s: float | None = None
     source_end_s: float | None = None
+    shard: str | None = None
     tracks: Tracks = "both"
     every_frame: bool = False
     n_bytes: int | None = None

@@ -36,6 +36,12 @@ class ReaderPool:
             self._sources.popitem(last=False)[1].close()
         return source
 
+    def clear(self) -> None:
+        """Close all readers, for instance because their files are about to go."""
+        for source in self._sources.values():
+            source.close()
+        self._sources.clear()
+
     def discard(self, path: str) -> None:
         """Close the reader of `path`, for instance after a fault in it."""
         source = self._sources.pop(path, None)

@@ -18,7 +18,7 @@ from avts_ext.data import (
     open_index,
 )
 from avts_ext.data.draws import hash64
-from avts_ext.data.loader import BatchOrder
+from avts_ext.data.shards import ShardBatchSampler, ShardClipDataset
 from avts_ext.training.config import PretrainConfig
 from avts_ext.training.curriculum import Curriculum
 from avts_ext.training.ranks import Ranks
@@ -35,11 +35,13 @@ class Clips:
         training: batches of this rank.
         validation: the same batches in every epoch; None without a validation share.
         skipped: broken files found so far.
+        lanes: in how many stretches training batches come, see `ShardBatchSampler`; 1 for files.
     """
 
     training: ClipLoader
     validation: ClipLoader | None
     skipped: SkipReport
+    lanes: int = 1
 
 
 def open_clips(config: PretrainConfig, ranks: Ranks) -> Clips:
@@ -62,10 +64,29 @@ def open_clips(config: PretrainConfig, ranks: Ranks) -> Clips:
             f"data.validation_share must put at least two of {len(entries)} files aside, "
             f"got {data.validation_share}, which puts aside {len(validation)}"
         )
+    if any(entry.shard is not None for entry in entries):
+        return _sharded_clips(config, training, ranks, skipped)
     ids = [entry.media_id for entry in training]
-    sampler = ClipBatchSampler(ids, run.batch_size // ranks.size, run.seed, ranks.rank, ranks.size)
-    loader = _loader(config, training, run.seed, Curriculum(config.curriculum), sampler)
+    order = ClipBatchSampler(ids, run.batch_size // ranks.size, run.seed, ranks.rank, ranks.size)
+    dataset = _dataset(config, training, run.seed, Curriculum(config.curriculum))
+    loader = ClipLoader(dataset, order, data.workers)
     return Clips(loader, _validation_loader(config, validation), skipped)
+
+
+def _sharded_clips(
+    config: PretrainConfig, entries: Sequence[MediaEntry], ranks: Ranks, skipped: SkipReport
+) -> Clips:
+    data, run = config.data, config.run
+    if data.validation_share:
+        raise ValueError(
+            f"data.validation_share must be 0 for shards, got {data.validation_share}: "
+            "each epoch would unpack all of them for it"
+        )
+    order = ShardBatchSampler(
+        entries, run.batch_size // ranks.size, run.seed, ranks.rank, ranks.size, data.workers
+    )
+    dataset = _dataset(config, entries, run.seed, Curriculum(config.curriculum), ShardClipDataset)
+    return Clips(ClipLoader(dataset, order, data.workers), None, skipped, order.n_lanes)
 
 
 def split(
@@ -89,7 +110,8 @@ def _validation_loader(config: PretrainConfig, entries: Sequence[MediaEntry]) ->
         return None
     last_stage = dataclasses.replace(config.curriculum[-1], first_epoch=0)
     order = FixedBatches(len(entries), config.run.batch_size)
-    return _loader(config, entries, _VALIDATION_SEED, Curriculum((last_stage,)), order)
+    dataset = _dataset(config, entries, _VALIDATION_SEED, Curriculum((last_stage,)))
+    return ClipLoader(dataset, order, config.data.workers)
 
 
 class FixedBatches:
@@ -116,14 +138,14 @@ class FixedBatches:
             yield [(0, int(item)) for item in part]
 
 
-def _loader(
+def _dataset(
     config: PretrainConfig,
     entries: Sequence[MediaEntry],
     seed: int,
     negatives: Curriculum,
-    order: BatchOrder,
-) -> ClipLoader:
-    dataset = SyncClipDataset(
+    kind: type[SyncClipDataset] = SyncClipDataset,
+) -> SyncClipDataset:
+    return kind(
         entries,
         config.model.clip,
         seed,
@@ -131,4 +153,3 @@ def _loader(
         min_gap_s=config.data.min_gap_s,
         cache_dir=config.data.cache_dir,
     )
-    return ClipLoader(dataset, order, config.data.workers)

@@ -31,7 +31,8 @@ class DataConfig:
     """Where clips come from and how they are varied.
 
     Attributes:
-        root: manifest that `avts index` made; or a folder, which is then searched for media files.
+        root: manifest that `avts index` or `avts shards` made; or a folder, which is then searched
+            for media files.
         split: of a manifest, the split to train on, such as "train"; all of it by default.
         max_files: use only the first so many usable files, in the order of their paths.
         cache_dir: folder in which decoded media are kept; without one, files are decoded each time.

@@ -136,6 +136,12 @@ def _prepare(config: PretrainConfig) -> _Run:
     optimizer = _optimizer(config.optimizer, model)
     schedule = Schedule(config.schedule, total_steps=config.run.epochs * len(clips.training))
     progress = folder.load_resume(model, optimizer, schedule) if folder.can_resume else Progress()
+    if progress.batch and progress.lanes != clips.lanes:
+        raise ValueError(
+            f"data.workers must be {progress.lanes} to go on within an epoch of shards, "
+            f"got {config.data.workers}"
+        )
+    progress.lanes = clips.lanes
     clips.skipped.update(SkipReport.from_plain(progress.skipped).errors.values())
     return _Run(
         config,
