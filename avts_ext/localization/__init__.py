@@ -1,1 +1,6 @@
 """Where in the picture the sound comes from: maps, controls, scores, pictures."""
+
+from avts_ext.localization.cam import audio_cam, grad_cam
+from avts_ext.localization.readout import SoundMaps, locate, locate_sources
+
+__all__ = ["SoundMaps", "audio_cam", "grad_cam", "locate", "locate_sources"]

@@ -1,16 +1,26 @@
 """One map per time step of a whole recording: where the sound comes from.
 
-A clip's Grad-CAM is a noisy answer. The read-out slides the clip over the recording one time step
-at a time, averages all maps that show the same moment, and lets every moment borrow from its
-neighbours in time, because a source that is silent between two events is still there.
+A clip's Grad-CAM is a noisy answer to two questions at once: what looks like something that is
+heard, and what moves in time with the sound. The read-out
 
-A map of one sounding object need not listen to hit it: print every figure beside those of
-`controls`, of the recording with the sound of another one, and of the read-out without any sound
-(``waveform=None``: the feature energy of the video tower).
+- asks the second one alone (*offset contrast*): from the sound of a clip it takes off the mean
+  sound of the moments around, whose events are the same kind but at other times. Maps are linear
+  in the sound while their negative parts are kept, so this is the map of the clip minus the mean
+  map with shifted sound, for the price of one;
+- slides the clip over the recording one time step at a time and averages all maps that show the
+  same moment;
+- lets every moment borrow from its neighbours in time, because a source that is silent between two
+  events is still there. Only then is what speaks against a place cut off at zero.
+
+Without the contrast, a map of one sounding object need not listen to hit it. Print every figure
+beside those of `controls`, of the recording with the sound of another one, and of the read-out
+without any sound (``waveform=None``: the feature energy of the video tower).
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,14 +28,28 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from avts_ext.data.clips import ClipSpec
 from avts_ext.evaluation.inference import inference
 from avts_ext.localization.cam import grad_cam
 from avts_ext.localization.geometry import CellGrid, cell_grid, upsample
+from avts_ext.localization.hooks import OutputHook
 from avts_ext.models.avts import AVTS
 
-__all__ = ["SoundMaps", "average_windows", "blur", "locate", "similarity", "track"]
+__all__ = [
+    "SoundMaps",
+    "average_windows",
+    "blur",
+    "contrast_sounds",
+    "locate",
+    "locate_sources",
+    "similarity",
+    "track",
+]
 
 TRACK_SIGMA_S = 0.45
+# The moments whose sound is taken off: far enough for the events to be others, near enough for the
+# scene to be the same.
+CONTRAST_FROM_S, CONTRAST_TO_S = 0.5, 1.5
 # Axes of (F, H, W, ...) and of (N, H, W) alike.
 _MIRRORED_AXES: dict[str, tuple[tuple[int, ...], ...]] = {
     "none": ((),),
@@ -52,18 +76,39 @@ class SoundMaps:
         return self.maps[distance_s.argmin(1)]
 
 
-def locate(
+def locate(model: AVTS, frames: Tensor, waveform: Tensor | None, **options: Any) -> SoundMaps:
+    """Maps of a recording, one per time step of the video tower.
+
+    Args:
+        model: a `models.AVTS`.
+        frames: (F, H, W, 3) uint8 at the model's frame rate, at least one clip long.
+        waveform: (S,) float32 from the time of the first frame on, at least as long as the clips;
+            None for the control without sound.
+        options: of `locate_sources`.
+
+    Raises:
+        ValueError: as `locate_sources`.
+    """
+    if waveform is not None and waveform.ndim != 1:
+        raise ValueError(f"waveform: got shape {tuple(waveform.shape)}, expected (S,)")
+    return locate_sources(model, frames, [waveform], **options)[0]
+
+
+def locate_sources(
     model: AVTS,
     frames: Tensor,
-    waveform: Tensor | None,
+    waveforms: Sequence[Tensor | None],
     *,
+    contrast: bool = True,
+    layer: str | None = None,
     before: str | None = None,
     mirror: str = "none",
+    shift_sigma_s: float = 0.0,
     track_sigma_s: float = TRACK_SIGMA_S,
     blur_sigma_px: float = 2.0,
     batch_size: int = 32,
-) -> SoundMaps:
-    """Maps of a recording, one per time step of the video tower.
+) -> list[SoundMaps]:
+    """Maps of one picture for several sounds, such as those of separated sources.
 
     A feature may have learned to answer at one side of an object, say always below it. Such a
     bias cancels between the maps of a picture and of its mirror images (`mirror`); it can only
@@ -72,66 +117,159 @@ def locate(
     Args:
         model: a `models.AVTS`.
         frames: (F, H, W, 3) uint8 at the model's frame rate, at least one clip long.
-        waveform: (S,) float32 from the time of the first frame on, at least as long as the clips;
-            None for the control without sound.
+        waveforms: each (S,) float32 from the time of the first frame on, at least as long as the
+            clips; None for the control without sound.
+        contrast: take off the sound of other moments, see above. Where a recording has none half
+            a second away, nothing is taken off.
+        layer: name of the video tower's submodule whose map it is; None is its last convolution.
         before: name of an earlier layer of the tower with a finer grid, such as "layer1" of
             ``mc3_small``, whose similarity to what the map found sharpens it; None leaves it out.
         mirror: "none", or average over the mirror images: "vertical" (upside down) or "both" (all
             four combinations of upside down and left to right).
+        shift_sigma_s: average each map over small shifts of the sound, with a Gaussian of this
+            width; 0 does not.
         track_sigma_s: width of the Gaussian in time.
         blur_sigma_px: width of the Gaussian in the picture.
         batch_size: clips at a time; does not change the result.
 
+    Returns:
+        Maps for each waveform.
+
     Raises:
-        ValueError: too few frames or samples, an unknown ``mirror``, or a width below 0.
+        ValueError: too few frames or samples, an unknown ``mirror`` or layer, or a width below 0.
     """
-    _check_recording(model, frames, waveform, track_sigma_s, blur_sigma_px)
+    widths = {
+        "shift_sigma_s": shift_sigma_s,
+        "track_sigma_s": track_sigma_s,
+        "blur_sigma_px": blur_sigma_px,
+    }
+    _check_recording(model.config.clip, frames, waveforms, widths)
     if mirror not in _MIRRORED_AXES:
         raise ValueError(f"mirror: got {mirror!r}, expected one of {', '.join(_MIRRORED_AXES)}")
-    seen = [
-        _locate(model, frames.flip(axes), waveform, before, track_sigma_s, batch_size)
-        for axes in _MIRRORED_AXES[mirror]
-    ]
-    images = [
-        _mean_one(found.maps.flip(axes))
-        for found, axes in zip(seen, _MIRRORED_AXES[mirror], strict=True)
-    ]
-    return SoundMaps(blur(torch.stack(images).mean(0), blur_sigma_px), seen[0].times_s)
+    grid = cell_grid(model.video, layer)
+    step = int(grid.stride[0])
+    n_windows = (len(frames) - model.config.clip.n_frames) // step + 1
+    with inference(model):
+        sounds = [
+            None
+            if waveform is None
+            else _window_sounds(model, waveform, n_windows, step, contrast, shift_sigma_s)
+            for waveform in waveforms
+        ]
+        images = [
+            _locate(model, frames.flip(axes), sounds, layer, before, track_sigma_s, batch_size)
+            for axes in _MIRRORED_AXES[mirror]
+        ]
+    found = []
+    for of_sound in zip(*images, strict=True):
+        upright = [
+            _mean_one(maps.flip(axes))
+            for maps, axes in zip(of_sound, _MIRRORED_AXES[mirror], strict=True)
+        ]
+        mean = blur(torch.stack(upright).mean(0), blur_sigma_px)
+        steps = torch.arange(len(mean), dtype=torch.float64) * step + grid.first[0]
+        found.append(SoundMaps(mean, steps / float(model.config.clip.fps)))
+    return found
+
+
+def contrast_sounds(sounds: Tensor, step_s: float) -> Tensor:
+    """Each embedding minus the mean of those of other moments around it.
+
+    Args:
+        sounds: (W, D) embeddings of clips that begin ``step_s`` apart.
+        step_s: seconds.
+
+    Returns:
+        (W, D); a clip without another one half to one and a half seconds away stays as it is.
+    """
+    place = torch.arange(len(sounds), dtype=torch.float64) * step_s
+    distance_s = (place[:, None] - place).abs()
+    # Steps are sums of binary fractions at most times; a little slack keeps the ends in.
+    others = (distance_s > CONTRAST_FROM_S - 1e-6) & (distance_s < CONTRAST_TO_S + 1e-6)
+    weights = others.to(sounds) / others.sum(1, keepdim=True).clamp(min=1)
+    return sounds - weights @ sounds
+
+
+def _window_sounds(
+    model: AVTS,
+    waveform: Tensor,
+    n_windows: int,
+    step: int,
+    contrast: bool,
+    shift_sigma_s: float,
+) -> Tensor:
+    """(W, D): what the picture of each clip is to agree with."""
+    clip = model.config.clip
+    shifts_s = torch.linspace(-2, 2, 5) * shift_sigma_s if shift_sigma_s else torch.zeros(1)
+    weights = torch.exp(-0.5 * (shifts_s / (shift_sigma_s or 1)) ** 2)
+    sounds = torch.stack(
+        [
+            model.embed_audio(_sound_windows(waveform, clip, step, n_windows, float(shift_s)))
+            for shift_s in shifts_s
+        ]
+    )
+    mean = torch.einsum("k,kwd->wd", (weights / weights.sum()).to(sounds), sounds)
+    return contrast_sounds(mean, step / float(clip.fps)) if contrast else mean
 
 
 def _locate(
     model: AVTS,
     frames: Tensor,
-    waveform: Tensor | None,
+    sounds: list[Tensor | None],
+    layer: str | None,
     before: str | None,
     track_sigma_s: float,
     batch_size: int,
-) -> SoundMaps:
-    """The maps of the picture as it is, not blurred."""
-    clip, grid, size = model.config.clip, cell_grid(model.video), (frames.shape[1], frames.shape[2])
+) -> list[Tensor]:
+    """The maps (N, H, W) of the picture as it is for each sound, not blurred."""
+    clip, grid = model.config.clip, cell_grid(model.video, layer)
+    size = frames.shape[1], frames.shape[2]
     step = int(grid.stride[0])
     clips = frames.unfold(0, clip.n_frames, step).permute(0, 4, 1, 2, 3)
-    sounds = None if waveform is None else _sound_windows(waveform, clip, step, len(clips))
     maps, earlier = [], []
-    with inference(model), _Output(model.video, before) as layer:
+    with OutputHook(_submodule(model.video, before)) as seen:
         for first in range(0, len(clips), batch_size):
             batch = slice(first, first + batch_size)
-            features = model.video_features(model.video_input(clips[batch]))
-            maps.append(_clip_maps(model, features, None if sounds is None else sounds[batch]))
-            earlier.append(layer.value)
+            maps.append(_clip_maps(model, clips[batch], [_part(s, batch) for s in sounds], layer))
+            if before is not None:
+                earlier.append(seen.value.detach())
     sigma_steps = track_sigma_s * float(clip.fps) / step
-    steps = track(average_windows(torch.cat(maps)), sigma_steps)
-    pixels = upsample(steps, grid, size)
-    if before is not None:
-        earlier_grid = cell_grid(model.video, before)
-        # An earlier layer may keep more steps in time; those of the map are among them.
-        every = round(step / earlier_grid.stride[0])
-        seen = average_windows(torch.cat(earlier)[:, :, ::every].transpose(1, 2))
-        # Tracked like the map: an object looks unlike itself for the moment of an event.
-        alike = track(similarity(pixels, seen, earlier_grid), sigma_steps)
-        pixels = pixels * alike.sqrt()
-    times_s = torch.arange(len(steps), dtype=torch.float64) * step + grid.first[0]
-    return SoundMaps(pixels, times_s / float(clip.fps))
+    found = []
+    for of_sound in torch.cat(maps).unbind(1):
+        pixels = upsample(track(average_windows(of_sound), sigma_steps).relu(), grid, size)
+        if before is not None:
+            earlier_grid = cell_grid(model.video, before)
+            # An earlier layer may keep more steps in time; those of the map are among them.
+            every = round(step / earlier_grid.stride[0])
+            features = average_windows(torch.cat(earlier)[:, :, ::every].transpose(1, 2))
+            # Tracked like the map: an object looks unlike itself for the moment of an event.
+            alike = track(similarity(pixels, features, earlier_grid), sigma_steps)
+            pixels = pixels * alike.sqrt()
+        found.append(pixels)
+    return found
+
+
+def _clip_maps(
+    model: AVTS, clips: Tensor, sounds: list[Tensor | None], layer: str | None
+) -> Tensor:
+    """(B, K, T', h, w) signed maps of clips for K sounds; without a sound, their energy."""
+    heard = [sound for sound in sounds if sound is not None]
+    with OutputHook(_submodule(model.video, layer) or model.video) as kept:
+        if heard:
+            cams = grad_cam(model, clips, torch.stack(heard, 1), layer=layer, signed=True)
+        else:
+            model.video_features(model.video_input(clips))
+    found = iter(cams.unbind(1)) if heard else iter(())
+    energy = kept.value.detach().relu().sum(1)
+    return torch.stack([energy if sound is None else next(found) for sound in sounds], 1)
+
+
+def _submodule(tower: torch.nn.Module, name: str | None) -> torch.nn.Module | None:
+    return None if name is None else tower.get_submodule(name)
+
+
+def _part(sound: Tensor | None, batch: slice) -> Tensor | None:
+    return None if sound is None else sound[batch]
 
 
 def _mean_one(maps: Tensor) -> Tensor:
@@ -196,36 +334,16 @@ def similarity(maps: Tensor, features: Tensor, grid: CellGrid) -> Tensor:
     return upsample(cosine.relu(), grid, size)
 
 
-class _Output:
-    """Context in which the last output of a tower's submodule is kept."""
-
-    def __init__(self, tower: torch.nn.Module, name: str | None) -> None:
-        self.value = torch.empty(0)
-        self._module = None if name is None else tower.get_submodule(name)
-
-    def __enter__(self) -> _Output:
-        if self._module is not None:
-            self._handle = self._module.register_forward_hook(self._keep)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._module is not None:
-            self._handle.remove()
-
-    def _keep(self, _module: torch.nn.Module, _args: object, output: Tensor) -> None:
-        # Cloned, because a later layer may work in place.
-        self.value = output.clone()
-
-
-def _clip_maps(model: AVTS, features: Tensor, sounds: Tensor | None) -> Tensor:
-    if sounds is None:
-        return features.relu().sum(1)
-    return grad_cam(features, model.project_video, model.embed_audio(sounds))
-
-
-def _sound_windows(waveform: Tensor, clip: Any, step: int, n_windows: int) -> Tensor:
-    """(W, n_samples) of the sound of each clip, to the nearest sample."""
-    starts = [round(window * step / clip.fps * clip.sample_rate) for window in range(n_windows)]
+def _sound_windows(
+    waveform: Tensor, clip: ClipSpec, step: int, n_windows: int, shift_s: float
+) -> Tensor:
+    """(W, n_samples) of the sound of each clip, to the nearest sample, as far as there is any."""
+    last = len(waveform) - clip.n_samples
+    starts = [
+        round((window * step / clip.fps + shift_s) * clip.sample_rate)
+        for window in range(n_windows)
+    ]
+    starts = [min(max(start, 0), last) for start in starts]
     return torch.stack([waveform[start : start + clip.n_samples] for start in starts])
 
 
@@ -239,20 +357,24 @@ def _gaussian(n: int, sigma: float) -> Tensor:
 
 
 def _check_recording(
-    model: AVTS, frames: Tensor, waveform: Tensor | None, track_sigma_s: float, blur_sigma_px: float
+    clip: ClipSpec,
+    frames: Tensor,
+    waveforms: Sequence[Tensor | None],
+    widths: dict[str, float],
 ) -> None:
-    clip = model.config.clip
     if frames.ndim != 4 or frames.shape[3] != 3 or len(frames) < clip.n_frames:
         raise ValueError(
             f"frames: got shape {tuple(frames.shape)}, expected (F, H, W, 3), "
             f"F at least {clip.n_frames}"
         )
-    if waveform is not None:
-        needed = int(len(frames) / clip.fps * clip.sample_rate)
-        if waveform.ndim != 1 or len(waveform) < needed:
+    if not waveforms:
+        raise ValueError("waveforms: got none, expected at least one")
+    needed = int(len(frames) / clip.fps * clip.sample_rate)
+    for waveform in waveforms:
+        if waveform is not None and (waveform.ndim != 1 or len(waveform) < needed):
             raise ValueError(
                 f"waveform: got shape {tuple(waveform.shape)}, expected (S,), S at least {needed}"
             )
-    for name, sigma in (("track_sigma_s", track_sigma_s), ("blur_sigma_px", blur_sigma_px)):
-        if sigma < 0:
+    for name, sigma in widths.items():
+        if not 0 <= sigma < math.inf:
             raise ValueError(f"{name}: got {sigma}, expected at least 0")

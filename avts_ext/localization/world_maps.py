@@ -19,7 +19,7 @@ from avts_ext.evaluation.recordings import read_whole
 from avts_ext.evaluation.report import Result
 from avts_ext.evaluation.world_scores import WorldSet
 from avts_ext.localization.controls import centre_maps
-from avts_ext.localization.readout import locate
+from avts_ext.localization.readout import locate_sources
 from avts_ext.localization.scores import (
     FrameScores,
     boxes_at,
@@ -93,14 +93,16 @@ def map_world(trained: AVTS, untrained: AVTS, videos: WorldSet, index: int) -> W
     times_s = torch.arange(len(frames), dtype=torch.float64) / float(spec.fps)
     size = frames.shape[1], frames.shape[2]
 
-    def at_frames(model: AVTS, sound: Tensor | None) -> Tensor:
-        return locate(model, frames, sound, before=SHARPENING_LAYER, mirror="both").nearest(times_s)
+    def at_frames(model: AVTS, *sounds: Tensor | None) -> list[Tensor]:
+        found = locate_sources(model, frames, sounds, before=SHARPENING_LAYER, mirror="both")
+        return [maps.nearest(times_s) for maps in found]
 
+    own, wrong, energy = at_frames(trained, waveform, foreign, None)
     maps = {
-        OWN: at_frames(trained, waveform),
-        "wrong audio": at_frames(trained, foreign),
-        "no audio": at_frames(trained, None),
-        UNTRAINED: at_frames(untrained, waveform),
+        OWN: own,
+        "wrong audio": wrong,
+        "no audio": energy,
+        UNTRAINED: at_frames(untrained, waveform)[0],
         "centre": centre_maps(len(frames), size),
     }
     return WorldMaps(videos.truth[index], frames, waveform, foreign, times_s, maps)

@@ -5,13 +5,15 @@ import torch
 from torch import nn
 
 from avts_ext.data.clips import ClipSpec
+from avts_ext.localization import readout
 from avts_ext.localization.controls import centre_maps, random_network
 from avts_ext.localization.geometry import CellGrid
 from avts_ext.localization.readout import (
     SoundMaps,
     average_windows,
     blur,
-    locate,
+    contrast_sounds,
+    locate_sources,
     similarity,
     track,
 )
@@ -63,6 +65,11 @@ def scene():
     return frames
 
 
+def locate(*arguments, **options):
+    """Without contrast, unless a test asks for it: most sounds here are the same at all times."""
+    return readout.locate(*arguments, **{"contrast": False, **options})
+
+
 def peaks(found):
     flat = found.maps.flatten(1).argmax(1)
     return [(int(k) // 16, int(k) % 16) for k in flat]
@@ -99,6 +106,61 @@ def test_tracking_fills_silence_from_neighbours():
     assert peaks(locate(Fake().paint(), scene(), waveform, blur_sigma_px=0)) == [(4, 0)] * 8
 
 
+def test_contrast_finds_what_moves_with_the_sound():
+    """Both objects are there and their kind is heard all the time; the red one is in step."""
+    frames = torch.zeros(48, 16, 16, 3, dtype=torch.uint8)
+    flicker = torch.tensor([[250.0, 50], [50, 250]]).repeat(12, 1).repeat_interleave(2, 0)
+    lit = torch.rand(24).repeat_interleave(2) > 0.5
+    frames[:, 2:7, 0:3, 0] = torch.where(lit, 150, 40)[:, None, None].to(torch.uint8)
+    frames[:, 2:7, 10:15, 0] = flicker.flatten()[:48, None, None].to(torch.uint8)
+    waveform = torch.where(lit, 1.0, 0.2).repeat_interleave(100)
+    options = {"blur_sigma_px": 0, "track_sigma_s": 2.0}
+    assert peaks(locate(Fake().paint(), frames, waveform, **options))[5:-5] == [(4, 12)] * 14
+    found = locate(Fake().paint(), frames, waveform, contrast=True, **options)
+    assert peaks(found)[5:-5] == [(4, 0)] * 14
+
+
+def test_with_contrast_a_sound_that_never_changes_says_nothing():
+    found = locate(Fake().paint(), scene(), torch.ones(1600), contrast=True)
+    assert not found.maps.any()
+
+
+def test_contrast_by_hand():
+    # Clips 0.5 s apart: those 0.5 to 1.5 s away are the three on either side.
+    sounds = torch.tensor([1.0, 2, 4, 8, 16])[:, None]
+    expected = [1 - (2 + 4 + 8) / 3, 2 - (1 + 4 + 8 + 16) / 4, 4 - (1 + 2 + 8 + 16) / 4]
+    assert contrast_sounds(sounds, 0.5)[:3, 0].tolist() == pytest.approx(expected)
+    # 0.25 s apart, the two direct neighbours have none, and are left as they are.
+    assert contrast_sounds(sounds[:2], 0.25)[:, 0].tolist() == [1, 2]
+
+
+def test_several_sounds_are_as_each_alone():
+    frames, loud = scene(), torch.randn(1600)
+    together = locate_sources(Fake().paint(), frames, [loud, None, -loud])
+    for found, waveform in zip(together, [loud, None, -loud], strict=True):
+        alone = locate(Fake().paint(), frames, waveform, contrast=True)
+        torch.testing.assert_close(found.maps, alone.maps)
+        assert torch.equal(found.times_s, alone.times_s)
+
+
+def test_averaging_over_shifts_blurs_the_sound_in_time():
+    waveform = torch.zeros(1600)
+    waveform[400:500] = 1
+    options = {"track_sigma_s": 0, "blur_sigma_px": 0}
+    sharp = locate(Fake().paint(), scene(), waveform, **options)
+    smooth = locate(Fake().paint(), scene(), waveform, shift_sigma_s=0.1, **options)
+    assert sharp.maps[3].max() == 0 and smooth.maps[3].max() > 0
+
+
+def test_any_layer():
+    found = locate(Fake().paint(), scene(), torch.ones(1600), layer="0", blur_sigma_px=0)
+    # The first layer keeps every frame and pixel.
+    assert len(found.maps) == 16 and found.times_s[1] == 1 / 8
+    assert found.maps[0, 4, 1] > 0 and found.maps[0, 4, 3] == 0
+    with pytest.raises(ValueError, match="got 'layer9', expected the name of a submodule"):
+        locate(Fake().paint(), scene(), torch.ones(1600), layer="layer9")
+
+
 def test_an_earlier_layer_sharpens_the_map():
     waveform = torch.ones(1600)
     plain = locate(Fake().paint(), scene(), waveform, blur_sigma_px=0).maps[0]
@@ -108,11 +170,17 @@ def test_an_earlier_layer_sharpens_the_map():
     assert sharp[4, 2] / sharp.max() == pytest.approx((plain[4, 2] / plain.max()).item(), rel=1e-2)
 
 
+class Low(nn.Module):
+    def forward(self, x):
+        return x.roll(1, 3)
+
+
 class Below(Fake):
     """Sees everything one cell too low."""
 
-    def video_features(self, x):
-        return self.video(x).roll(1, 3)
+    def __init__(self):
+        super().__init__()
+        self.video.append(Low())
 
 
 def test_mirror_images_cancel_a_bias_to_one_side():
@@ -175,6 +243,10 @@ def test_rejects():
         locate(Fake(), scene()[:3], None)
     with pytest.raises(ValueError, match="waveform"):
         locate(Fake(), scene(), torch.zeros(1599))
+    with pytest.raises(ValueError, match=r"waveform: got shape \(2, 1600\)"):
+        locate(Fake(), scene(), torch.zeros(2, 1600))
+    with pytest.raises(ValueError, match="waveforms: got none"):
+        locate_sources(Fake(), scene(), [])
     with pytest.raises(ValueError, match="mirror: got 'left'"):
         locate(Fake(), scene(), None, mirror="left")
     with pytest.raises(ValueError, match="blur_sigma_px"):

@@ -78,12 +78,13 @@ def test_each_condition_hears_what_it_says(videos, monkeypatch):
     model, untrained = AVTS(AVTSConfig()).eval(), AVTS(AVTSConfig()).eval()
     heard = []
 
-    def listen(network, frames, waveform, before, mirror):
+    def listen(network, frames, waveforms, before, mirror):
         assert (before, mirror) == ("layer1", "both")
-        heard.append((network, waveform))
-        return SoundMaps(torch.zeros(len(frames), 64, 64), torch.arange(len(frames)) / 8)
+        heard.extend((network, waveform) for waveform in waveforms)
+        times_s = torch.arange(len(frames)) / 8
+        return [SoundMaps(torch.zeros(len(frames), 64, 64), times_s) for _ in waveforms]
 
-    monkeypatch.setattr(world_maps, "locate", listen)
+    monkeypatch.setattr(world_maps, "locate_sources", listen)
     maps = map_world(model, untrained, videos, 1)
     own = read_whole(videos.recordings[1], SPEC)[1]
     other = read_whole(videos.recordings[2], SPEC)[1]
