@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import numpy as np
 import torch
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from avts_ext.data import CachedReader, ClipSource, ClipSpec, MediaEntry, MediaReader
-from avts_ext.data.clips import Seconds
+from avts_ext.data.clips import Pictures
+from avts_ext.data.placement import Extent
 from avts_ext.evaluation.inference import inference
 from avts_ext.evaluation.probe import conv5_features
 from avts_ext.evaluation.sync import (
@@ -89,15 +91,21 @@ class _OnDemand(ClipSource):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
 
-    def read_frames(self, start_s: Seconds, spec: ClipSpec) -> tuple[Tensor, Tensor]:
+    def frames_at(self, times: Sequence[Fraction], height: int, width: int) -> Pictures:
         with MediaReader(self.path) as reader:
-            return reader.read_frames(start_s, spec)
+            return reader.frames_at(times, height, width)
 
-    def read_audio(
-        self, start_s: Seconds, duration_s: Seconds, sample_rate: int
-    ) -> tuple[Tensor, float]:
+    def onsets(self, start: Fraction, end: Fraction) -> list[Fraction]:
         with MediaReader(self.path) as reader:
-            return reader.read_audio(start_s, duration_s, sample_rate)
+            return reader.onsets(start, end)
+
+    def samples(self, first: int, last: int, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
+        with MediaReader(self.path) as reader:
+            return reader.samples(first, last, sample_rate)
+
+    def extent(self, sample_rate: int) -> Extent:
+        with MediaReader(self.path) as reader:
+            return reader.extent(sample_rate)
 
     def close(self) -> None:
         pass  # nothing stays open
