@@ -6,19 +6,24 @@ import collections
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import numpy as np
+
 from avts_ext.data.datasets import DATASETS, DataSet
 from avts_ext.data.faults import Fault
 from avts_ext.data.manifest import Manifest, ManifestRow
 
 _LATE_S = 0.1  # sound and picture that begin further apart than this are worth a line
 _QUIET_SHARE = 0.5
+_LINES_SHOWN = 20  # of each kind, for people
+_PATHS_SHOWN = 3  # of files with equal content
 
 
 def summary(manifest: Manifest) -> dict[str, Any]:
     """Counts of a manifest, ready for JSON.
 
     Returns:
-        "root"; numbers of "files", "usable" ones and their "hours"; "faults", counts by kind;
+        "root"; numbers of "files", "usable" ones and their "hours", and of these "durations_s", the
+        shortest, the median and the longest; "faults", counts by kind;
         "containers", "video_codecs", "audio_codecs" and "sample_rates", counts of the usable
         files; "notes", counts of usable files that are unusual; "duplicates", groups of paths with
         equal content; "problems", one {"path", "fault", "message"} per unusable file.
@@ -29,6 +34,7 @@ def summary(manifest: Manifest) -> dict[str, Any]:
     """
     rows = manifest.rows
     usable = [row for row in rows if row.fault is None]
+    durations_s = [row.duration_s or 0.0 for row in usable]
     data_set = DATASETS[manifest.dataset] if manifest.dataset else None
     return {
         "root": str(manifest.root),
@@ -36,7 +42,8 @@ def summary(manifest: Manifest) -> dict[str, Any]:
         "official_source": data_set.source if data_set else None,
         "files": len(rows),
         "usable": len(usable),
-        "hours": sum(row.duration_s or 0.0 for row in usable) / 3600,
+        "hours": sum(durations_s) / 3600,
+        "durations_s": np.percentile(durations_s, [0, 50, 100]).tolist() if usable else None,
         "faults": _counts(row.fault.value for row in rows if row.fault is not None),
         "splits": _split_coverage(rows, data_set),
         "classes": _class_coverage(rows, data_set),
@@ -60,6 +67,9 @@ def table(facts: dict[str, Any]) -> str:
         f"{facts['root']}: {facts['files']} files, {facts['usable']} usable, "
         f"{facts['hours']:.2f} hours"
     ]
+    if facts["durations_s"]:
+        shortest, median, longest = facts["durations_s"]
+        lines.append(f"from {shortest:.2f} to {longest:.2f} s, median {median:.2f} s")
     for name in ("faults", "containers", "video_codecs", "audio_codecs", "sample_rates", "notes"):
         counts = {what: count for what, count in facts[name].items() if count}
         if counts:
@@ -68,14 +78,27 @@ def table(facts: dict[str, Any]) -> str:
     if facts["splits"]:
         lines += ["", coverage_table(facts)]
     if facts["duplicates"]:
-        lines += ["", "equal content"]
-        lines += [f"  {', '.join(paths)}" for paths in facts["duplicates"]]
-    # Holes of a data set are counted above; there may be hundreds of thousands.
-    problems = [row for row in facts["problems"] if row["fault"] != Fault.MISSING.value]
-    if problems:
+        lines += ["", "equal content", *_first(_group_line(group) for group in facts["duplicates"])]
+    if facts["problems"]:
         lines += ["", "problems"]
-    lines += [f"  {row['path']}: {row['fault']}: {row['message']}" for row in problems]
+    for fault in facts["faults"]:
+        rows = (row for row in facts["problems"] if row["fault"] == fault)
+        lines += _first(f"{row['path']}: {row['fault']}: {row['message']}" for row in rows)
     return "\n".join(lines)
+
+
+def _group_line(paths: list[str]) -> str:
+    more = len(paths) - _PATHS_SHOWN
+    return ", ".join(paths[:_PATHS_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _first(lines: Iterable[str]) -> list[str]:
+    """The first lines, indented, and how many more there are."""
+    lines = list(lines)
+    more = len(lines) - _LINES_SHOWN
+    return [f"  {line}" for line in lines[:_LINES_SHOWN]] + (
+        [f"  and {more} more, which --json tells"] if more > 0 else []
+    )
 
 
 def coverage_table(facts: dict[str, Any]) -> str:

@@ -187,6 +187,19 @@ def test_report_for_people_and_scripts(manifest):
     for part in ("19 files, 4 usable", "7  unreadable", "good.mp4, sub/copy.mp4", "4  aac"):
         assert part in text
     assert len([line for line in text.splitlines() if "silent.mp4" in line]) == 1
+    assert facts["durations_s"] == pytest.approx([0.5, 2.0, 2.0], abs=0.05)
+    assert "from 0.50 to 2.00 s, median 2.00 s" in text
+
+
+def test_report_for_people_stays_short(tmp_path):
+    rows = [ManifestRow(f"{i}.mp4", content_hash="same") for i in range(50)]
+    bad = [ManifestRow(f"bad{i}.mp4").with_fault(Fault.UNREADABLE, "empty") for i in range(50)]
+    write_manifest(tmp_path / "m.parquet", tmp_path, [*rows, *bad])
+    facts = summary(read_manifest(tmp_path / "m.parquet"))
+    text = table(facts)
+    assert "0.mp4, 1.mp4, 10.mp4 and 47 more\n" in text
+    assert "  and 30 more, which --json tells" in text
+    assert len(facts["problems"]) == 50 and len(text.splitlines()) < 40
 
 
 def test_not_a_manifest(tmp_path):
