@@ -76,17 +76,6 @@ T* sample_scratch(int64_t elements) {
   return static_cast<T*>(scratch.at_least(static_cast<size_t>(elements) * sizeof(T)));
 }
 
-int64_t bytes_of(SampleType type) {
-  switch (type) {
-    case SampleType::f64:
-      return 8;
-    case SampleType::f32:
-      return 4;
-    default:
-      return 2;
-  }
-}
-
 template <typename T>
 constexpr SampleType kTypeOf = std::is_same_v<T, float> ? SampleType::f32 : SampleType::f64;
 

@@ -53,6 +53,10 @@ struct LogMelOptions {
 
 enum class SampleType { f32, f64, f16, bf16, i16 };
 
+static constexpr int64_t bytes_of(SampleType type) {
+  return type == SampleType::f64 ? 8 : type == SampleType::f32 ? 4 : 2;
+}
+
 // Waveforms in the rows of one array. Item i is samples [starts[i], starts[i] + lengths[i]) of its
 // row and knows nothing of the samples beside them.
 struct Waveforms {

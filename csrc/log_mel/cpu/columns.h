@@ -3,6 +3,7 @@
 #pragma once
 
 #include "log_mel/cpu/lanes.h"
+#include "log_mel/cpu/prefetch.h"
 #include "log_mel/kernels.h"
 
 namespace avts {
@@ -60,25 +61,42 @@ void load_columns(const LogMelPlan<T>& plan, const Signal<T>& signal, int64_t ho
   for (int64_t lane = 0; lane < kLanes; ++lane) {
     source[lane] = hop_samples(plan, signal, hop + lane, edge + lane * plan.columns.rows);
   }
-  for (int64_t r = 0; r < plan.columns.rows; r += kLanes) {
-    Vec<T> block[kLanes];
-    for (int lane = 0; lane < kLanes; ++lane) block[lane] = load(source[lane] + r);
-    transpose<T>(block);
-    T* to = columns + r * plan.columns.stride + at;
-    for (int i = 0; i < kLanes; ++i) store(to + i * plan.columns.stride, block[i]);
+  constexpr int kPiece = kPieceLanes<T>;
+  const int64_t stride = plan.columns.stride;
+  for (int64_t r = 0; r < plan.columns.rows; r += kPiece) {
+    Vec<T> block[kPiece];
+    for (int i = 0; i < kPiece; ++i) block[i] = load_pieces(source + i, kPiece, r);
+    transpose_pieces<T>(block);
+    for (int i = 0; i < kPiece; ++i) store(columns + (r + i) * stride + at, block[i]);
   }
+}
+
+// The samples that load_columns will read for the tile after that of `frame`.
+template <typename T>
+Ahead samples_ahead(const LogMelPlan<T>& plan, const Signal<T>& signal, int64_t frame) {
+  const int64_t later_hops = plan.columns.carried - plan.columns.first;
+  const int64_t hop = frame + Lanes<T>::kCount + later_hops;
+  const int64_t begin = hop * plan.hop_length + plan.first_sample;
+  const int64_t end = begin + Lanes<T>::kCount * plan.hop_length;
+  const int64_t count = (end < signal.end ? end : signal.end) - begin;
+  if (begin < signal.begin || count <= 0) return {};
+  return {reinterpret_cast<const char*>(signal.data + (begin - signal.begin)), kCacheLine,
+          count * static_cast<int64_t>(sizeof(T)) / kCacheLine};
 }
 
 // Moves the columns on by a tile.
 template <typename T>
 void keep_carried(const LogMelPlan<T>& plan, T* columns) {
   constexpr int64_t kStep = ColumnLayout::kCarriedStep;
-  const ColumnLayout& layout = plan.columns;
-  for (T* row = columns; row < columns + layout.rows * layout.stride; row += layout.stride) {
-    for (int64_t c = 0; c < layout.carried; c += kStep) {
+  const int64_t stride = plan.columns.stride;
+  // Row by row inside: a row's steps are so few that the call to memmove, which the compiler would
+  // make of them, costs more than they do.
+  for (int64_t c = 0; c < plan.columns.carried; c += kStep) {
+    T* row = columns + c;
+    for (int64_t left = plan.columns.rows; left > 0; --left, row += stride) {
       T kept[kStep];
-      std::memcpy(kept, row + Lanes<T>::kCount + c, sizeof(kept));
-      std::memcpy(row + c, kept, sizeof(kept));
+      std::memcpy(kept, row + Lanes<T>::kCount, sizeof(kept));
+      std::memcpy(row, kept, sizeof(kept));
     }
   }
 }

@@ -75,6 +75,56 @@ inline void store_partial(T* to, Vec<T> v, int64_t count) {
   std::memcpy(to, &v, static_cast<size_t>(count) * sizeof(T));
 }
 
+// A vector's pieces of 16 bytes. Shuffles within pieces are one instruction everywhere; those
+// across them are not, so that pieces are better moved by loads.
+constexpr int kPieceBytes = 16;
+
+template <typename T>
+constexpr int kPieceLanes = kPieceBytes / static_cast<int>(sizeof(T));
+
+// The vector whose pieces stand `at` elements after source[0], source[step], source[2 * step], ...
+template <typename T>
+inline Vec<T> load_pieces(const T* const* source, int step, int64_t at) {
+  typedef double Piece __attribute__((vector_size(kPieceBytes)));
+  const auto piece = [&](int i) {
+    Piece value;
+    std::memcpy(&value, source[i * step] + at, sizeof(value));
+    return value;
+  };
+#if defined(__AVX512F__)
+  const Vec<double> joined =
+      __builtin_shufflevector(__builtin_shufflevector(piece(0), piece(1), 0, 1, 2, 3),
+                              __builtin_shufflevector(piece(2), piece(3), 0, 1, 2, 3),  //
+                              0, 1, 2, 3, 4, 5, 6, 7);
+#elif defined(__AVX2__)
+  const Vec<double> joined = __builtin_shufflevector(piece(0), piece(1), 0, 1, 2, 3);
+#else
+  const Vec<double> joined = piece(0);
+#endif
+  Vec<T> v;
+  std::memcpy(&v, &joined, sizeof(v));
+  return v;
+}
+
+// Transposes the squares that the pieces of kPieceLanes rows form.
+template <typename T>
+inline void transpose_pieces(Vec<T>* rows) {
+  constexpr int n = kPieceLanes<T>, lanes = Lanes<T>::kCount;
+  typename Lanes<T>::IntVector low, high;
+  for (int i = 0; i < lanes; ++i) {
+    low[i] = i / n * n + i % n / 2 + (i % 2) * lanes;
+    high[i] = low[i] + n / 2;
+  }
+  for (int round = 1; round < n; round *= 2) {
+    Vec<T> mixed[n];
+    for (int i = 0; i < n / 2; ++i) {
+      mixed[2 * i] = __builtin_shuffle(rows[i], rows[i + n / 2], low);
+      mixed[2 * i + 1] = __builtin_shuffle(rows[i], rows[i + n / 2], high);
+    }
+    for (int i = 0; i < n; ++i) rows[i] = mixed[i];
+  }
+}
+
 // Transposes a square of vectors: log2(lanes) rounds, each interleaving the halves.
 template <typename T>
 inline void transpose(Vec<T>* rows) {

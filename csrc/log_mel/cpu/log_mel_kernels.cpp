@@ -133,12 +133,13 @@ Planes<T> stockham(const LogMelPlan<T>& plan, const Buffers<T>& buffers) {
 
 // columns -> what the FFT's second half starts from: the two-pass FFT's work, or the spectrum.
 template <typename T>
-void transform(const LogMelPlan<T>& plan, const Buffers<T>& buffers) {
+void transform(const LogMelPlan<T>& plan, const Buffers<T>& buffers, const Ahead& ahead) {
   if (plan.conditioned) condition_frame(plan, buffers.columns, buffers.frame);
   if constexpr (kHasTwoPass<T>) {
     if (uses_two_pass(plan)) {
       const T* frame = reinterpret_cast<const T*>(buffers.frame);
-      two_pass_first(plan.two_pass, plan.conditioned ? frame : buffers.columns, buffers.work);
+      two_pass_first(plan.two_pass, plan.conditioned ? frame : buffers.columns, buffers.work,
+                     ahead);
     }
   }
   if (!uses_two_pass(plan)) {
@@ -150,9 +151,10 @@ void transform(const LogMelPlan<T>& plan, const Buffers<T>& buffers) {
 }
 
 template <typename T>
-void squared_magnitudes(const LogMelPlan<T>& plan, const Buffers<T>& buffers) {
+void squared_magnitudes(const LogMelPlan<T>& plan, const Buffers<T>& buffers, const Ahead& ahead) {
   if constexpr (kHasTwoPass<T>) {
-    if (uses_two_pass(plan)) return two_pass_power(plan.two_pass, buffers.work, buffers.power);
+    if (uses_two_pass(plan))
+      return two_pass_power(plan.two_pass, buffers.work, buffers.power, ahead);
   }
   for (int64_t k = 0; k < plan.n_bins; ++k) {
     const Vec<T> re = buffers.spectrum.re[k], im = buffers.spectrum.im[k];
@@ -185,16 +187,33 @@ Vec<T> clamp_below(Vec<T> x, T eps) {
   return x < eps ? x * 0 + eps : x;
 }
 
+// What the logarithm is taken of -> values, in place. The options are asked for once per tile: the
+// loop is bound by the number of its instructions.
 template <typename T>
-Vec<T> value_of(const LogMelPlan<T>& plan, Vec<T> mel) {
-  if (plan.log != LogKind::none) {
-    mel = plan.log == LogKind::ln_add ? mel + plan.eps : clamp_below<T>(mel, plan.eps);
-    mel = plan.eps_is_normal ? log_of<false, T>(mel) : log_of<true, T>(mel);
+void take_logarithms(const LogMelPlan<T>& plan, Vec<T>* mels) {
+  const T eps = plan.eps, scale = plan.scale, shift = plan.shift;
+  const int64_t n_mels = plan.n_mels;
+  const auto each = [&](const auto& logarithm) {
+    for (int64_t m = 0; m < n_mels; ++m) mels[m] = logarithm(mels[m]) * scale + shift;
+  };
+  const auto each_argument = [&](const auto& argument) {
+    if (plan.eps_is_normal) {
+      each([&](Vec<T> mel) { return log_of<false, T>(argument(mel)); });
+    } else {
+      each([&](Vec<T> mel) { return log_of<true, T>(argument(mel)); });
+    }
+  };
+  switch (plan.log) {
+    case LogKind::none:
+      return each([](Vec<T> mel) { return mel; });
+    case LogKind::ln_add:
+      return each_argument([eps](Vec<T> mel) { return mel + eps; });
+    case LogKind::ln_clamp:
+      return each_argument([eps](Vec<T> mel) { return clamp_below<T>(mel, eps); });
   }
-  return mel * plan.scale + plan.shift;
 }
 
-// Gradient with respect to mel of value_of(mel), times grad.
+// Gradient with respect to mel of its value, times grad.
 template <typename T>
 Vec<T> value_gradient(const LogMelPlan<T>& plan, Vec<T> mel, Vec<T> grad) {
   grad *= plan.scale;
@@ -208,21 +227,27 @@ Vec<T> value_gradient(const LogMelPlan<T>& plan, Vec<T> mel, Vec<T> grad) {
   }
 }
 
-// Calls emit(m, mel) for each filter, in order.
-template <typename T, typename Emit>
-inline void for_each_mel(const LogMelPlan<T>& plan, const Vec<T>* power, const Emit& emit) {
+// power -> mels.
+template <typename T>
+void apply_filters(const LogMelPlan<T>& plan, const Vec<T>* power, Vec<T>* mels) {
+  const int64_t* begin = plan.segment_begin;
+  const T* weight = plan.weights + 2 * begin[0];
+  power += begin[0];
   Vec<T> risen{};  // of filter m, from the segment before
   for (int64_t segment = 0; segment <= plan.n_mels; ++segment) {
     Vec<T> rising{}, falling{};
-    const int64_t end = plan.segment_begin[segment + 1];
-    for (int64_t k = plan.segment_begin[segment]; k < end; ++k) {
-      rising += power[k] * plan.weights[2 * k];
-      falling += power[k] * plan.weights[2 * k + 1];
+    for (int64_t left = begin[segment + 1] - begin[segment]; left > 0; --left) {
+      rising += *power * weight[0];
+      falling += *power * weight[1];
+      ++power, weight += 2;
     }
-    if (segment > 0) emit(segment - 1, risen + falling);
+    if (segment > 0) mels[segment - 1] = risen + falling;
     risen = rising;
   }
 }
+
+constexpr SampleType type_of(float) { return SampleType::f32; }
+constexpr SampleType type_of(double) { return SampleType::f64; }
 
 // The tile's values, frame by frame, each frame's mels one after the other.
 template <typename T>
@@ -238,39 +263,47 @@ void write_frames(const LogMelPlan<T>& plan, Vec<T>* mels, int64_t frame, int64_
   }
 }
 
+// Each mel's frames one after the other.
 template <typename T>
 void write_mels(const LogMelPlan<T>& plan, const Vec<T>* mels, int64_t frame, int64_t count,
                 const FrameOutput& out) {
+  if (out.type == type_of(T()) && count == kLanes<T>) {
+    T* to = static_cast<T*>(out.data) + frame;
+    for (int64_t m = 0; m < plan.n_mels; ++m) store(to + m * out.mel_stride, mels[m]);
+    return;
+  }
   for (int64_t m = 0; m < plan.n_mels; ++m) {
     write_values(reinterpret_cast<const T*>(mels + m), count, out.data, out.type,
                  m * out.mel_stride + frame);
   }
 }
 
-constexpr SampleType type_of(float) { return SampleType::f32; }
-constexpr SampleType type_of(double) { return SampleType::f64; }
-
 // power -> out, and mel if wanted, for `count` frames.
 template <typename T>
 void finish_tile(const LogMelPlan<T>& plan, const Buffers<T>& buffers, int64_t frame, int64_t count,
                  const FrameOutput& out, T* mel, int64_t mel_frames) {
-  const bool direct = out.type == type_of(T()) && !plan.time_mel;
-  T* const to = static_cast<T*>(out.data) + frame;
-  for_each_mel(plan, buffers.power, [&](int64_t m, Vec<T> energy) {
-    if (mel) store_partial(mel + m * mel_frames + frame, energy, count);
-    const Vec<T> value = value_of(plan, energy);
-    if (direct) {
-      store_partial(to + m * out.mel_stride, value, count);
-    } else {
-      buffers.mels[m] = value;
-    }
-  });
-  if (direct) return;
+  apply_filters(plan, buffers.power, buffers.mels);
+  if (mel) write_mels(plan, buffers.mels, frame, count, {mel, type_of(T()), mel_frames, 1});
+  take_logarithms(plan, buffers.mels);
   if (plan.time_mel) {
     write_frames(plan, buffers.mels, frame, count, out);
   } else {
     write_mels(plan, buffers.mels, frame, count, out);
   }
+}
+
+// A tile's part of an array of values, of which the next mel stands `mel_stride` elements on.
+template <typename T>
+Ahead tile_ahead(const LogMelPlan<T>& plan, const void* values, SampleType type, int64_t mel_stride,
+                 int64_t frame) {
+  const int64_t bytes = bytes_of(type);
+  const char* data = static_cast<const char*>(values);
+  if (mel_stride == 1) {
+    const int64_t tile_bytes = kLanes<T> * plan.n_mels * bytes;
+    return {data + frame * plan.n_mels * bytes, kCacheLine, tile_bytes / kCacheLine};
+  }
+  // A row's first line was the tile before's last.
+  return {data + (frame + kLanes<T> - 1) * bytes, mel_stride * bytes, plan.n_mels};
 }
 
 template <typename T>
@@ -283,8 +316,8 @@ void forward(const LogMelPlan<T>& plan, const Signal<T>& signal, int64_t begin, 
     } else {
       advance_columns(plan, signal, frame, buffers.columns, buffers.edge);
     }
-    transform(plan, buffers);
-    squared_magnitudes(plan, buffers);
+    transform(plan, buffers, samples_ahead(plan, signal, frame));
+    squared_magnitudes(plan, buffers, tile_ahead(plan, out.data, out.type, out.mel_stride, frame));
     raise_to_power(plan, buffers.power);
     const int64_t count = end - frame < kLanes<T> ? end - frame : kLanes<T>;
     finish_tile(plan, buffers, frame, count, out, mel, mel_frames);
@@ -341,7 +374,7 @@ void gain_of_tile(const LogMelPlan<T>& plan, const Buffers<T>& buffers, const T*
 template <typename T>
 void gain_of_square(const LogMelPlan<T>& plan, const Buffers<T>& buffers) {
   if (plan.power == 2) return;
-  squared_magnitudes(plan, buffers);
+  squared_magnitudes(plan, buffers, {});
   const T* squares = reinterpret_cast<const T*>(buffers.power);
   T* gain = reinterpret_cast<T*>(buffers.gain);
   const T half = plan.power / 2;
@@ -352,10 +385,12 @@ void gain_of_square(const LogMelPlan<T>& plan, const Buffers<T>& buffers) {
 
 // gain -> frame, the gradient with respect to the samples that the window sees.
 template <typename T>
-void transform_adjoint(const LogMelPlan<T>& plan, const Buffers<T>& buffers) {
+void transform_adjoint(const LogMelPlan<T>& plan, const Buffers<T>& buffers,
+                       const Ahead& grad_ahead, const Ahead& mel_ahead) {
   if constexpr (kHasTwoPass<T>) {
     if (uses_two_pass(plan)) {
-      two_pass_gradient(plan.two_pass, buffers.work, buffers.gain, buffers.frame);
+      two_pass_gradient(plan.two_pass, buffers.work, buffers.gain, buffers.frame, grad_ahead,
+                        mel_ahead);
       if (plan.conditioned) {
         // The first pass saw a window that had been applied before.
         for (int64_t n = 0; n < plan.win_length; ++n) buffers.frame[n] *= plan.window[n];
@@ -386,6 +421,8 @@ void backward(const LogMelPlan<T>& plan, const Signal<T>& signal, int64_t n_fram
               const T* grad_out, const T* mel, int64_t mel_frames, T* grad_waveform, T* scratch) {
   const Buffers<T> buffers(plan, scratch);
   fill_zero(buffers.grad_columns, column_elements(plan));
+  constexpr SampleType type = type_of(T());
+  const int64_t grad_stride = plan.time_mel ? 1 : mel_frames;
   int64_t frame = 0;
   for (; frame < n_frames; frame += kLanes<T>) {
     if (frame == 0) {
@@ -393,11 +430,13 @@ void backward(const LogMelPlan<T>& plan, const Signal<T>& signal, int64_t n_fram
     } else {
       advance_columns(plan, signal, frame, buffers.columns, buffers.edge);
     }
-    transform(plan, buffers);
+    transform(plan, buffers, samples_ahead(plan, signal, frame));
     const int64_t count = n_frames - frame < kLanes<T> ? n_frames - frame : kLanes<T>;
     gain_of_tile(plan, buffers, grad_out, mel, frame, count, mel_frames);
     gain_of_square(plan, buffers);
-    transform_adjoint(plan, buffers);
+    const int64_t next = frame + kLanes<T>;
+    transform_adjoint(plan, buffers, tile_ahead(plan, grad_out, type, grad_stride, next),
+                      tile_ahead(plan, mel, type, mel_frames, next));
     add_to_columns(plan, buffers.frame, buffers.grad_columns);
     flush_columns(plan, frame, signal.count, buffers.grad_columns, buffers.edge, grad_waveform);
   }

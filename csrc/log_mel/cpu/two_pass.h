@@ -6,6 +6,7 @@
 #pragma once
 
 #include "log_mel/cpu/codelets.h"
+#include "log_mel/cpu/prefetch.h"
 #include "log_mel/plan.h"
 
 namespace avts {
@@ -17,9 +18,10 @@ int64_t work_vectors(const TwoPassFft<T>& fft) {
 }
 
 template <int Rows, bool Twiddled, typename T>
-void first_pass(const TwoPassFft<T>& fft, const T* samples, Vec<T>* work) {
+void first_pass(const TwoPassFft<T>& fft, const T* samples, Vec<T>* work, const Ahead& ahead) {
   const int64_t stride = fft.row_stride;
   for (int64_t j = 0; j < fft.columns; ++j) {
+    ahead.ask(j, fft.columns);
     const int32_t* source = fft.source + j * Rows;
     const T* window = fft.window + j * Rows;
     const T* twiddles = fft.twiddles + j * Rows;
@@ -48,9 +50,11 @@ void first_pass(const TwoPassFft<T>& fft, const T* samples, Vec<T>* work) {
 
 // Adjoint of first_pass: frame[n] for each sample n of the window.
 template <int Rows, bool Twiddled, typename T>
-void first_pass_adjoint(const TwoPassFft<T>& fft, const Vec<T>* work, Vec<T>* frame) {
+void first_pass_adjoint(const TwoPassFft<T>& fft, const Vec<T>* work, Vec<T>* frame,
+                        const Ahead& ahead) {
   const int64_t stride = fft.row_stride;
   for (int64_t j = 0; j < fft.columns; ++j) {
+    ahead.ask(j, fft.columns);
     const int32_t* sample = fft.sample + j * Rows;
     const T* window = fft.window + j * Rows;
     const T* twiddles = fft.twiddles + j * Rows;
@@ -94,10 +98,11 @@ void real_row_power(const Vec<T>* x, const int32_t* bins, Vec<T>* power) {
 }
 
 template <int Columns, typename T>
-void second_pass(const TwoPassFft<T>& fft, const Vec<T>* work, Vec<T>* power) {
+void second_pass(const TwoPassFft<T>& fft, const Vec<T>* work, Vec<T>* power, const Ahead& ahead) {
   const int64_t stride = fft.row_stride, last = fft.rows / 2;
   real_row_power<Columns, T>(work, fft.bins, power);
   for (int64_t k = 1; k < last + fft.twiddled; ++k) {
+    ahead.ask(k - 1, last - 1 + fft.twiddled);
     const Vec<T>* row = work + (2 * k - 1) * stride;
     complex_row_power<Columns, T>(row, row + stride, fft.bins + k * Columns, power);
   }
@@ -132,10 +137,12 @@ void real_row_gain(Vec<T>* x, const int32_t* bins, const Vec<T>* gain) {
 
 // The second pass, each output times gain[bin], and the second pass's adjoint, row by row in place.
 template <int Columns, typename T>
-void second_pass_gain(const TwoPassFft<T>& fft, Vec<T>* work, const Vec<T>* gain) {
+void second_pass_gain(const TwoPassFft<T>& fft, Vec<T>* work, const Vec<T>* gain,
+                      const Ahead& ahead) {
   const int64_t stride = fft.row_stride, last = fft.rows / 2;
   real_row_gain<Columns, T>(work, fft.bins, gain);
   for (int64_t k = 1; k < last + fft.twiddled; ++k) {
+    ahead.ask(k - 1, last - 1 + fft.twiddled);
     Vec<T>* row = work + (2 * k - 1) * stride;
     complex_row_gain<Columns, T>(row, row + stride, fft.bins + k * Columns, gain);
   }
@@ -168,28 +175,31 @@ void second_pass_gain(const TwoPassFft<T>& fft, Vec<T>* work, const Vec<T>* gain
       return pass<64, T>(__VA_ARGS__);   \
   }
 
-// samples -> power[bin], n_bins + 1 vectors; leaves the first pass's result in `work`.
+// samples -> work, the first pass's result.
 template <typename T>
-void two_pass_first(const TwoPassFft<T>& fft, const T* samples, Vec<T>* work) {
-  AVTS_CALL_FOR_ROWS(first_pass, fft, samples, work);
+void two_pass_first(const TwoPassFft<T>& fft, const T* samples, Vec<T>* work, const Ahead& ahead) {
+  AVTS_CALL_FOR_ROWS(first_pass, fft, samples, work, ahead);
+}
+
+// work -> power[bin], n_bins + 1 vectors.
+template <typename T>
+void two_pass_power(const TwoPassFft<T>& fft, const Vec<T>* work, Vec<T>* power,
+                    const Ahead& ahead) {
+  AVTS_CALL_FOR_COLUMNS(second_pass, fft, work, power, ahead)
 }
 
 template <typename T>
-void two_pass_power(const TwoPassFft<T>& fft, const Vec<T>* work, Vec<T>* power) {
-  AVTS_CALL_FOR_COLUMNS(second_pass, fft, work, power)
-}
-
-template <typename T>
-void two_pass_gain(const TwoPassFft<T>& fft, Vec<T>* work, const Vec<T>* gain) {
-  AVTS_CALL_FOR_COLUMNS(second_pass_gain, fft, work, gain)
+void two_pass_gain(const TwoPassFft<T>& fft, Vec<T>* work, const Vec<T>* gain, const Ahead& ahead) {
+  AVTS_CALL_FOR_COLUMNS(second_pass_gain, fft, work, gain, ahead)
 }
 
 // The gradient of sum over bins of gain / 2 x power with respect to the windowed frame, from the
 // first pass's result, which it destroys.
 template <typename T>
-void two_pass_gradient(const TwoPassFft<T>& fft, Vec<T>* work, const Vec<T>* gain, Vec<T>* frame) {
-  two_pass_gain(fft, work, gain);
-  AVTS_CALL_FOR_ROWS(first_pass_adjoint, fft, work, frame);
+void two_pass_gradient(const TwoPassFft<T>& fft, Vec<T>* work, const Vec<T>* gain, Vec<T>* frame,
+                       const Ahead& gain_ahead, const Ahead& adjoint_ahead) {
+  two_pass_gain(fft, work, gain, gain_ahead);
+  AVTS_CALL_FOR_ROWS(first_pass_adjoint, fft, work, frame, adjoint_ahead);
 }
 
 }  // namespace AVTS_LEVEL
