@@ -22,6 +22,7 @@ VERBS = {
     "features": "avts_ext.cli.features:features",
     "export": "avts_ext.cli.export:export",
     "evaluate": "avts_ext.cli.evaluate:TASKS",
+    "ablate": "avts_ext.cli.ablate:TASKS",
     "results": "avts_ext.cli.results:results",
     "sync": "avts_ext.cli.sync:sync",
     "calibrate": "avts_ext.cli.sync:calibrate",

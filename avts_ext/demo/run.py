@@ -35,9 +35,8 @@ from avts_ext.evaluation.report import Result, package_versions
 from avts_ext.evaluation.world_scores import (
     Score,
     WorldSet,
-    audio_probe,
+    curve_scores,
     open_world,
-    sync_accuracy,
 )
 from avts_ext.models.avts import AVTS
 from avts_ext.training import pretrain
@@ -227,18 +226,16 @@ class _Run:
         return {"rule": f"{self.plan.epochs} epochs for each part, so fewer steps", "rows": rows}
 
     def _two_measures(self, model: AVTS, held_out: HeldOut) -> dict[str, Any]:
-        sync = sync_accuracy(
-            model, held_out.test, "hard", n_questions=self.plan.n_questions, seed=self.seed
-        )
-        sound = audio_probe(
+        scores = curve_scores(
             model,
             held_out.labelled,
             held_out.test,
             per_class=LABELS_FOR_PROBE,
+            n_questions=self.plan.n_questions,
             draws=self.plan.draws,
             seed=self.seed,
         )
-        return {"sync_hard": _measure(sync), "audio_probe": _measure(sound)}
+        return {name: _measure(score) for name, score in scores.items()}
 
     def _scores(self) -> list[dict[str, Any]]:
         results = score_results(

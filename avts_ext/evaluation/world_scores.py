@@ -38,6 +38,7 @@ __all__ = [
     "WorldSet",
     "as_result",
     "audio_probe",
+    "curve_scores",
     "finetuned_accuracy",
     "offset_hits",
     "open_world",
@@ -136,6 +137,25 @@ def audio_probe(
         seed=seed,
     )
     return _repeated(result.accuracies, len(test))
+
+
+def curve_scores(
+    model: AVTS,
+    labelled: WorldSet,
+    test: WorldSet,
+    *,
+    per_class: int,
+    n_questions: int,
+    draws: int,
+    seed: int,
+) -> dict[str, Score]:
+    """The two scores that curves and tables of ablations show, by name: one of each use."""
+    return {
+        "sync_hard": sync_accuracy(model, test, "hard", n_questions=n_questions, seed=seed),
+        "audio_probe": audio_probe(
+            model, labelled, test, per_class=per_class, draws=draws, seed=seed
+        ),
+    }
 
 
 def finetuned_accuracy(
