@@ -1,7 +1,7 @@
 #include "clip_offset/clip_offset.h"
 
 #include <algorithm>
-#include <iterator>
+#include <cstring>
 #include <string>
 
 #include "clip_offset/kernels.h"
@@ -28,90 +28,54 @@ static const ClipOffsetKernels& kernels() {
   return base::kClipOffsetKernels;
 }
 
-[[noreturn]] static void refuse(int64_t medium) {
-  throw ArgumentError("medium " + std::to_string(medium) +
-                      " is too short for a clip, expected room for at least one");
+static void store(const ClipPair& pair, int64_t i, const ClipOffsetOutput& out) {
+  if (pair.kind == kNoPair) {
+    throw ArgumentError("medium " + std::to_string(pair.audio_media) +
+                        " is too short for a clip, expected room for at least one");
+  }
+  out.video_start[i] = pair.video_start;
+  out.audio_start[i] = pair.audio_start;
+  out.audio_media[i] = pair.audio_media;
+  out.kind[i] = pair.kind;
+  out.fallback[i] = pair.fallback;
 }
 
-// The pairs of a chunk, a block at a time.
-class BlockSampler {
- public:
-  BlockSampler(const ClipMedia& media, const int64_t* query, int64_t draws,
-               const ClipOffsetOptions& options, const ClipOffsetOutput& out)
-      : media_(media), query_(query), draws_(draws), options_(options), out_(out) {}
-
-  // Pairs first .. first + count - 1, of at most PairBitsBlock::kSize.
-  void sample(int64_t first, int64_t count) {
-    find_media(first, count);
-    kernels_.pair_bits(ids_, numbers_, count, options_, &bits_);
-    sort_by_kind(count);
-    draw_all<kPositive>(first);
-    draw_all<kEasy>(first);
-    draw_all<kHard>(first);
-    draw_all<kSuperHard>(first);
+static void store(const PairBlock& block, int64_t count, int64_t first,
+                  const ClipOffsetOutput& out) {
+  const size_t bytes = static_cast<size_t>(count) * sizeof(int64_t);
+  std::memcpy(out.video_start + first, block.video_start, bytes);
+  std::memcpy(out.audio_start + first, block.audio_start, bytes);
+  std::memcpy(out.audio_media + first, block.audio_media, bytes);
+  for (int64_t i = 0; i < count; ++i) {
+    out.kind[first + i] = static_cast<int8_t>(block.kind[i]);
+    out.fallback[first + i] = block.kind[i] != block.wanted[i];
   }
-
- private:
-  static constexpr int64_t kSize = PairBitsBlock::kSize;
-
-  void find_media(int64_t first, int64_t count) {
-    int64_t row = first / draws_, draw = first % draws_;
-    for (int64_t i = 0; i < count; ++i) {
-      medium_[i] = query_[row];
-      ids_[i] = media_.medium[medium_[i]].id;
-      numbers_[i] = options_.first_draw + static_cast<uint32_t>(draw);
-      if (++draw == draws_) draw = 0, ++row;
-    }
-  }
-
-  // The kinds come in random order: a branch on each would be guessed wrong every other time.
-  void sort_by_kind(int64_t count) {
-    std::fill(std::begin(members_), std::end(members_), 0);
-    for (int64_t i = 0; i < count; ++i) {
-      const DrawnKind drawn = draw_kind(media_, medium_[i], bits_.at(i), options_);
-      if (drawn.kind == kNoPair) refuse(medium_[i]);
-      fallback_[i] = drawn.fallback;
-      member_[drawn.kind][members_[drawn.kind]++] = static_cast<int8_t>(i);
-    }
-  }
-
-  template <PairKind kind>
-  void draw_all(int64_t first) {
-    for (int64_t j = 0; j < members_[kind]; ++j) {
-      const int64_t i = member_[kind][j];
-      const ClipPair pair =
-          draw_of_kind({kind, fallback_[i]}, media_, medium_[i], bits_.at(i), options_);
-      if (pair.kind == kNoPair) refuse(pair.audio_media);
-      out_.video_start[first + i] = pair.video_start;
-      out_.audio_start[first + i] = pair.audio_start;
-      out_.audio_media[first + i] = pair.audio_media;
-      out_.kind[first + i] = pair.kind;
-      out_.fallback[first + i] = pair.fallback;
-    }
-  }
-
-  const ClipOffsetKernels& kernels_ = kernels();
-  const ClipMedia media_;
-  const int64_t* query_;
-  const int64_t draws_;
-  const ClipOffsetOptions options_;
-  const ClipOffsetOutput out_;
-  int64_t medium_[kSize], ids_[kSize] = {};
-  uint32_t numbers_[kSize] = {};
-  PairBitsBlock bits_;
-  bool fallback_[kSize];
-  int8_t member_[4][kSize];
-  int64_t members_[4];
-};
+}
 
 void sample_clip_offsets(const ClipMedia& media, const int64_t* query, int64_t query_count,
                          int64_t draws, const ClipOffsetOptions& options, int threads,
                          const ClipOffsetOutput& out) {
   check_query(media, query, query_count);
+  const ClipOffsetKernels& level = kernels();
   parallel_for(query_count * draws, kPairsPerChunk, threads, [&](int64_t begin, int64_t end) {
-    BlockSampler sampler(media, query, draws, options, out);
-    for (int64_t first = begin; first < end; first += PairBitsBlock::kSize) {
-      sampler.sample(first, std::min(end - first, PairBitsBlock::kSize));
+    PairBlock block;
+    std::fill_n(block.medium, PairBlock::kSize, query[0]);
+    std::fill_n(block.draw, PairBlock::kSize, 0);
+    int64_t row = begin / draws, draw = begin % draws;
+    for (int64_t first = begin; first < end; first += PairBlock::kSize) {
+      const int64_t count = std::min(end - first, PairBlock::kSize);
+      for (int64_t i = 0; i < count; ++i) {
+        block.medium[i] = query[row];
+        block.draw[i] = draw;
+        if (++draw == draws) draw = 0, ++row;
+      }
+      level.draw_pairs(media, options, count, &block);
+      store(block, count, first, out);
+      for (int64_t i = 0; i < count; ++i) {
+        if (block.drawn[i]) continue;
+        const auto number = static_cast<uint32_t>(block.draw[i]);
+        store(draw_pair(media, block.medium[i], number, options), first + i, out);
+      }
     }
   });
 }

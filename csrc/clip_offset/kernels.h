@@ -1,25 +1,26 @@
-// What each instruction set's copy of cpu/pair_bits.cpp exports.
+// What each instruction set's copy of cpu/pairs.cpp exports.
 #pragma once
 
-#include "clip_offset/draw_pair.h"
+#include "clip_offset/one_range.h"
 #include "core/cpu_level.h"
 
 namespace avts {
 
-// The PairBits of many pairs, each field on its own.
-struct PairBitsBlock {
+struct PairBlock {
   static constexpr int64_t kSize = 64;  // pairs; a multiple of every level's lanes
 
-  alignas(64) uint64_t choice[kSize];
-  alignas(64) uint64_t random[3][kSize];
-
-  PairBits at(int64_t i) const { return {choice[i], {random[0][i], random[1][i], random[2][i]}}; }
+  // In; all elements must be valid, also those past `count`.
+  alignas(64) int64_t medium[kSize], draw[kSize];
+  // Out.
+  alignas(64) int64_t video_start[kSize], audio_start[kSize], audio_media[kSize];
+  alignas(64) int64_t kind[kSize], wanted[kSize];
+  bool drawn[kSize];  // false: this medium or its partner is not of one range
 };
 
 struct ClipOffsetKernels {
-  // Bits of pairs 0 .. count - 1, and of some after them; ids and draws have kSize elements.
-  void (*pair_bits)(const int64_t* media_ids, const uint32_t* draws, int64_t count,
-                    const ClipOffsetOptions& options, PairBitsBlock* out);
+  // Draws the first `count` pairs, and perhaps some after them.
+  void (*draw_pairs)(const ClipMedia& media, const ClipOffsetOptions& options, int64_t count,
+                     PairBlock* block);
 };
 
 #define AVTS_DECLARE(level)                          \

@@ -11,7 +11,7 @@ namespace avts {
 __extension__ typedef unsigned __int128 uint128;
 
 // Maps 64 random bits to [0, count).
-AVTS_HOST_DEVICE inline uint128 below_wide(uint64_t random, uint128 count) {
+AVTS_HOST_DEVICE static inline uint128 below_wide(uint64_t random, uint128 count) {
   return (count >> 64) * random + multiply_high(random, static_cast<uint64_t>(count));
 }
 
@@ -21,12 +21,12 @@ struct BandDraw {
 
 // Uniform over the pairs with low <= offset <= high and 0 <= start < width - offset: the offsets
 // low + x and high - x together always have the same number of starts.
-AVTS_HOST_DEVICE inline BandDraw draw_band(uint64_t random1, uint64_t random2, int64_t low,
-                                           int64_t high, int64_t width) {
+AVTS_HOST_DEVICE static inline BandDraw draw_band(uint64_t random1, uint64_t random2, int64_t low,
+                                                  int64_t high, int64_t width) {
   const int64_t offset = low + below(random1, high - low + 1);
-  const int64_t start = below(random2, 2 * width - low - high);
-  const int64_t beyond = start - (width - offset);
-  return {beyond >= 0 ? low + high - offset : offset, beyond >= 0 ? beyond : start};
+  const int64_t start = below(random2, 2 * width - low - high), beyond = start - (width - offset);
+  if (beyond >= 0) return {low + high - offset, beyond};
+  return {offset, start};
 }
 
 // Pairs whose late start is in one range. A rectangle: the medium's first `rows` starts, each with
@@ -56,8 +56,8 @@ struct PieceFinder {
 // starts far from the whole range, and a band per range of early starts that is far from a part of
 // it. In a band early = range's first - distance + offset, late = range's first + offset
 // + start. Two pointers: as many steps as twice the ranges.
-AVTS_HOST_DEVICE inline void offer_distant(const ClipStarts& starts, int64_t distance,
-                                           PieceFinder* finder) {
+AVTS_HOST_DEVICE static inline void offer_distant(const ClipStarts& starts, int64_t distance,
+                                                  PieceFinder* finder) {
   int64_t nearest = 0;  // first range with a start that is not far from all of `range`
   for (int64_t range = 0; range < starts.ranges; ++range) {
     const int64_t width = starts.width(range), origin = starts.range[range].first - distance;
@@ -78,8 +78,8 @@ AVTS_HOST_DEVICE inline void offer_distant(const ClipStarts& starts, int64_t dis
 
 // All pairs of one range with min_offset <= late - early <= max_offset; in a band late - early =
 // offset, early = range's first + start.
-AVTS_HOST_DEVICE inline void offer_near(const ClipStarts& starts, int64_t min_offset,
-                                        int64_t max_offset, PieceFinder* finder) {
+AVTS_HOST_DEVICE static inline void offer_near(const ClipStarts& starts, int64_t min_offset,
+                                               int64_t max_offset, PieceFinder* finder) {
   for (int64_t range = 0; range < starts.ranges; ++range) {
     const int64_t width = starts.width(range);
     finder->offer_band(range, min_offset, max_offset < width ? max_offset : width - 1, width);
@@ -91,8 +91,8 @@ struct PairStarts {
 };
 
 // Uniform over all pairs with late - early >= distance, of which there must be one.
-AVTS_HOST_DEVICE inline PairStarts draw_distant(const ClipStarts& starts, int64_t distance,
-                                                const uint64_t random[3]) {
+AVTS_HOST_DEVICE static inline PairStarts draw_distant(const ClipStarts& starts, int64_t distance,
+                                                       const uint64_t random[3]) {
   PieceFinder finder{};
   offer_distant(starts, distance, &finder);
   finder = {below_wide(random[2], finder.pairs), 0, {}};
@@ -107,8 +107,8 @@ AVTS_HOST_DEVICE inline PairStarts draw_distant(const ClipStarts& starts, int64_
 
 // Uniform over all pairs of one range with min_offset <= late - early <= max_offset, of which there
 // must be one.
-AVTS_HOST_DEVICE inline PairStarts draw_near(const ClipStarts& starts, int64_t min_offset,
-                                             int64_t max_offset, const uint64_t random[3]) {
+AVTS_HOST_DEVICE static inline PairStarts draw_near(const ClipStarts& starts, int64_t min_offset,
+                                                    int64_t max_offset, const uint64_t random[3]) {
   PieceFinder finder{};
   offer_near(starts, min_offset, max_offset, &finder);
   finder = {below_wide(random[2], finder.pairs), 0, {}};

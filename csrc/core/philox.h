@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+// Functions for both are static where they are not members: a kernel source of one CPU level must
+// not share them with another.
 #if defined(__CUDACC__)
 #define AVTS_HOST_DEVICE __host__ __device__
 #else
@@ -23,8 +25,8 @@ struct Philox {
   }
 };
 
-AVTS_HOST_DEVICE inline Philox philox(uint32_t c0, uint32_t c1, uint32_t c2, uint32_t c3,
-                                      uint64_t key) {
+AVTS_HOST_DEVICE static inline Philox philox(uint32_t c0, uint32_t c1, uint32_t c2, uint32_t c3,
+                                             uint64_t key) {
   uint32_t k0 = static_cast<uint32_t>(key), k1 = static_cast<uint32_t>(key >> 32);
   for (int round = 0; round < 10; ++round) {
     const uint64_t p0 = static_cast<uint64_t>(kPhiloxFactor0) * c0;
@@ -40,7 +42,7 @@ AVTS_HOST_DEVICE inline Philox philox(uint32_t c0, uint32_t c1, uint32_t c2, uin
 }
 
 // The high half of a 64 x 64 bit product.
-AVTS_HOST_DEVICE inline uint64_t multiply_high(uint64_t a, uint64_t b) {
+AVTS_HOST_DEVICE static inline uint64_t multiply_high(uint64_t a, uint64_t b) {
 #if defined(__CUDA_ARCH__)
   return __umul64hi(a, b);
 #else
@@ -49,7 +51,7 @@ AVTS_HOST_DEVICE inline uint64_t multiply_high(uint64_t a, uint64_t b) {
 }
 
 // Maps 64 random bits to [0, count). The bias is below count / 2^64.
-AVTS_HOST_DEVICE inline int64_t below(uint64_t random, int64_t count) {
+AVTS_HOST_DEVICE static inline int64_t below(uint64_t random, int64_t count) {
   return static_cast<int64_t>(multiply_high(random, static_cast<uint64_t>(count)));
 }
 
