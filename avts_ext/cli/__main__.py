@@ -24,6 +24,7 @@ VERBS = {
     "evaluate": "avts_ext.cli.evaluate:TASKS",
     "ablate": "avts_ext.cli.ablate:TASKS",
     "results": "avts_ext.cli.results:results",
+    "localize": "avts_ext.cli.localize:localize",
     "sync": "avts_ext.cli.sync:sync",
     "calibrate": "avts_ext.cli.sync:calibrate",
 }

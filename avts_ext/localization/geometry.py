@@ -14,22 +14,22 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-__all__ = ["CellGrid", "cell_grid", "upsample"]
+__all__ = ["CellGrid", "cell_grid", "interpolation", "spectrogram_grid", "upsample"]
 
-_LAYERS = (nn.Conv3d, nn.MaxPool3d, nn.AvgPool3d)
+_LAYERS = {2: (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d), 3: (nn.Conv3d, nn.MaxPool3d, nn.AvgPool3d)}
 
 
 @dataclass(frozen=True)
 class CellGrid:
-    """Cell i along an axis is centred at ``first + i * stride`` in input frames or pixels.
+    """Cell i along an axis is centred at ``first + i * stride`` of the input.
 
     Attributes:
-        stride: (time, y, x).
-        first: (time, y, x), centre of cell 0.
+        stride: by axis: of pictures (time, y, x), of spectrograms (band, time).
+        first: centre of cell 0, likewise.
     """
 
-    stride: tuple[float, float, float]
-    first: tuple[float, float, float]
+    stride: tuple[float, ...]
+    first: tuple[float, ...]
 
 
 def cell_grid(tower: nn.Module, last: str | None = None) -> CellGrid:
@@ -43,11 +43,12 @@ def cell_grid(tower: nn.Module, last: str | None = None) -> CellGrid:
     Raises:
         ValueError: no such submodule, or no 3D layer in it.
     """
-    layers = list(_chain(tower, last))
-    if not layers:
-        raise ValueError(f"tower: {type(tower).__name__} has no 3D layer up to {last!r}")
-    strides, firsts = zip(*(_axis_grid(layers, axis) for axis in range(3)), strict=True)
-    return CellGrid(strides, firsts)
+    return _grid(tower, last, 3)
+
+
+def spectrogram_grid(tower: nn.Module, last: str | None = None) -> CellGrid:
+    """Grid, over mel bands and frames, of an audio tower's output; see `cell_grid`."""
+    return _grid(tower, last, 2)
 
 
 def upsample(maps: Tensor, grid: CellGrid, size: tuple[int, int]) -> Tensor:
@@ -61,9 +62,25 @@ def upsample(maps: Tensor, grid: CellGrid, size: tuple[int, int]) -> Tensor:
     Returns:
         (..., H, W).
     """
-    rows = _interpolation(size[0], maps.shape[-2], grid.stride[1], grid.first[1]).to(maps)
-    columns = _interpolation(size[1], maps.shape[-1], grid.stride[2], grid.first[2]).to(maps)
+    rows = interpolation(size[0], maps.shape[-2], grid.stride[1], grid.first[1]).to(maps)
+    columns = interpolation(size[1], maps.shape[-1], grid.stride[2], grid.first[2]).to(maps)
     return rows @ maps @ columns.T
+
+
+def interpolation(n_pixels: int, n_cells: int, stride: float, first: float) -> Tensor:
+    """(n_pixels, n_cells) float64 weights of cells for the pixels of one axis; rows sum to 1."""
+    pixels = torch.arange(n_pixels, dtype=torch.float64)
+    position = ((pixels - first) / stride).clamp(0, n_cells - 1)
+    cells = torch.arange(n_cells, dtype=torch.float64)
+    return (1 - (position[:, None] - cells).abs()).clamp(min=0)
+
+
+def _grid(tower: nn.Module, last: str | None, n_axes: int) -> CellGrid:
+    layers = [layer for layer in _chain(tower, last) if isinstance(layer, _LAYERS[n_axes])]
+    if not layers:
+        raise ValueError(f"tower: {type(tower).__name__} has no {n_axes}D layer up to {last!r}")
+    strides, firsts = zip(*(_axis_grid(layers, axis) for axis in range(n_axes)), strict=True)
+    return CellGrid(strides, firsts)
 
 
 def _chain(tower: nn.Module, last: str | None) -> Iterable[nn.Module]:
@@ -73,7 +90,7 @@ def _chain(tower: nn.Module, last: str | None) -> Iterable[nn.Module]:
         if not inside:
             raise ValueError(f"last: got {last!r}, expected the name of a submodule of the tower")
         named = named[: inside[-1] + 1]
-    return (module for _, module in named if isinstance(module, _LAYERS))
+    return (module for _, module in named)
 
 
 def _axis_grid(layers: Iterable[nn.Module], axis: int) -> tuple[float, float]:
@@ -90,11 +107,3 @@ def _axis_grid(layers: Iterable[nn.Module], axis: int) -> tuple[float, float]:
 
 def _at(value: int | tuple[int, ...], axis: int) -> int:
     return value if isinstance(value, int) else value[axis]
-
-
-def _interpolation(n_pixels: int, n_cells: int, stride: float, first: float) -> Tensor:
-    """(n_pixels, n_cells) float64 weights, rows sum to 1."""
-    pixels = torch.arange(n_pixels, dtype=torch.float64)
-    position = ((pixels - first) / stride).clamp(0, n_cells - 1)
-    cells = torch.arange(n_cells, dtype=torch.float64)
-    return (1 - (position[:, None] - cells).abs()).clamp(min=0)

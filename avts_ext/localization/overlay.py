@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from avts_ext._files import write_atomically
 from avts_ext.data.writer import encode_mp4
+from avts_ext.localization.regions import THRESHOLD
 
 __all__ = ["OverlayPainter", "save_overlay_video", "save_still"]
 
@@ -50,10 +51,16 @@ class OverlayPainter:
         waveform: (S,) float mono sound from the time of the first frame on, drawn below.
         sample_rate: samples per second.
         threshold: share of a map's maximum below which nothing is laid over, in [0, 1).
+        names: what the solid box is, and the dashed one, if there is one.
     """
 
     def __init__(
-        self, size: tuple[int, int], waveform: Floats, sample_rate: int, threshold: float = 0.5
+        self,
+        size: tuple[int, int],
+        waveform: Floats,
+        sample_rate: int,
+        threshold: float = THRESHOLD,
+        names: Sequence[str] = ("heard", "silent"),
     ) -> None:
         if not 0 <= threshold < 1:
             raise ValueError(f"threshold: got {threshold}, expected 0 <= threshold < 1")
@@ -74,7 +81,7 @@ class OverlayPainter:
         self._source = self._box("-")
         self._silent = self._box("--")
         self._add_sound(height, waveform, sample_rate)
-        self._add_legend(height + 78)
+        self._add_legend(height + 78, names)
 
     def paint(
         self,
@@ -142,13 +149,13 @@ class OverlayPainter:
         (self._playhead,) = axes.plot([0, 0], [-1.1, 1.1], color="black", linewidth=2)
         self._clock = axes.set_title("", fontsize=_FONT_PT, pad=3, loc="left")
 
-    def _add_legend(self, top: float) -> None:
+    def _add_legend(self, top: float, box_names: Sequence[str]) -> None:
         """What the boxes are, and the scale of the colours."""
         half = self._width_px / 2
         names = self._add_axes(_MARGIN_PX, top, half - _MARGIN_PX, 34)
         names.set(xlim=(0, half - _MARGIN_PX), ylim=(34, 0))
         names.set_axis_off()
-        for y, style, name in ((3, "-", "heard"), (20, "--", "silent")):
+        for y, style, name in zip((3, 20), ("-", "--"), box_names, strict=False):
             names.add_patch(Rectangle((1, y), 24, 10, fill=False, linestyle=style))
             names.text(32, y + 5, name, va="center_baseline", fontsize=_FONT_PT)
         scale = self._add_axes(half, top + 14, half - _MARGIN_PX, 8)

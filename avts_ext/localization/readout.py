@@ -39,10 +39,11 @@ __all__ = [
     "SoundMaps",
     "average_windows",
     "blur",
-    "contrast_sounds",
+    "contrast_embeddings",
     "locate",
     "locate_sources",
     "similarity",
+    "sound_windows",
     "track",
 ]
 
@@ -172,22 +173,22 @@ def locate_sources(
     return found
 
 
-def contrast_sounds(sounds: Tensor, step_s: float) -> Tensor:
+def contrast_embeddings(embeddings: Tensor, step_s: float) -> Tensor:
     """Each embedding minus the mean of those of other moments around it.
 
     Args:
-        sounds: (W, D) embeddings of clips that begin ``step_s`` apart.
+        embeddings: (W, D), of clips that begin ``step_s`` apart.
         step_s: seconds.
 
     Returns:
         (W, D); a clip without another one half to one and a half seconds away stays as it is.
     """
-    place = torch.arange(len(sounds), dtype=torch.float64) * step_s
+    place = torch.arange(len(embeddings), dtype=torch.float64) * step_s
     distance_s = (place[:, None] - place).abs()
     # Steps are sums of binary fractions at most times; a little slack keeps the ends in.
     others = (distance_s > CONTRAST_FROM_S - 1e-6) & (distance_s < CONTRAST_TO_S + 1e-6)
-    weights = others.to(sounds) / others.sum(1, keepdim=True).clamp(min=1)
-    return sounds - weights @ sounds
+    weights = others.to(embeddings) / others.sum(1, keepdim=True).clamp(min=1)
+    return embeddings - weights @ embeddings
 
 
 def _window_sounds(
@@ -204,12 +205,12 @@ def _window_sounds(
     weights = torch.exp(-0.5 * (shifts_s / (shift_sigma_s or 1)) ** 2)
     sounds = torch.stack(
         [
-            model.embed_audio(_sound_windows(waveform, clip, step, n_windows, float(shift_s)))
+            model.embed_audio(sound_windows(waveform, clip, step, n_windows, float(shift_s)))
             for shift_s in shifts_s
         ]
     )
     mean = torch.einsum("k,kwd->wd", (weights / weights.sum()).to(sounds), sounds)
-    return contrast_sounds(mean, step / float(clip.fps)) if contrast else mean
+    return contrast_embeddings(mean, step / float(clip.fps)) if contrast else mean
 
 
 def _locate(
@@ -334,10 +335,21 @@ def similarity(maps: Tensor, features: Tensor, grid: CellGrid) -> Tensor:
     return upsample(cosine.relu(), grid, size)
 
 
-def _sound_windows(
-    waveform: Tensor, clip: ClipSpec, step: int, n_windows: int, shift_s: float
+def sound_windows(
+    waveform: Tensor, clip: ClipSpec, step: int, n_windows: int, shift_s: float = 0.0
 ) -> Tensor:
-    """(W, n_samples) of the sound of each clip, to the nearest sample, as far as there is any."""
+    """The sound of each clip of a recording, to the nearest sample.
+
+    Args:
+        waveform: (S,) of the recording, at least one clip long.
+        clip: what a clip is.
+        step: frames from one clip to the next.
+        n_windows: number of clips W.
+        shift_s: how much later the sound is taken, as far as there is any.
+
+    Returns:
+        (W, n_samples).
+    """
     last = len(waveform) - clip.n_samples
     starts = [
         round((window * step / clip.fps + shift_s) * clip.sample_rate)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import textwrap
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -16,6 +17,7 @@ from avts_ext.sync_report.report import CONVENTION, IN_SYNC_S, LEAST_CONFIDENCE,
 __all__ = ["save_plot"]
 
 _LINE = "#0060a0"
+_TITLE_WIDTH = 70  # characters that fit
 
 
 def save_plot(report: SyncReport, path: str | os.PathLike[str]) -> None:
@@ -38,8 +40,9 @@ def save_plot(report: SyncReport, path: str | os.PathLike[str]) -> None:
 def _title(report: SyncReport) -> str:
     name = Path(report.path).name
     shown = name if len(name) <= 60 else f"{name[:28]}…{name[-28:]}"
-    lines = [shown.replace("$", r"\$"), report.summary()]
-    return "\n".join(lines + [f"({reason})" for reason in report.reasons])
+    told = [shown, report.summary(), *(f"({reason})" for reason in report.reasons)]
+    lines = [line for text in told for line in textwrap.wrap(text, _TITLE_WIDTH)]
+    return "\n".join(lines).replace("$", r"\$")
 
 
 def _draw_curve(axes: Axes, report: SyncReport) -> None:

@@ -12,7 +12,7 @@ from avts_ext.localization.readout import (
     SoundMaps,
     average_windows,
     blur,
-    contrast_sounds,
+    contrast_embeddings,
     locate_sources,
     similarity,
     track,
@@ -129,9 +129,9 @@ def test_contrast_by_hand():
     # Clips 0.5 s apart: those 0.5 to 1.5 s away are the three on either side.
     sounds = torch.tensor([1.0, 2, 4, 8, 16])[:, None]
     expected = [1 - (2 + 4 + 8) / 3, 2 - (1 + 4 + 8 + 16) / 4, 4 - (1 + 2 + 8 + 16) / 4]
-    assert contrast_sounds(sounds, 0.5)[:3, 0].tolist() == pytest.approx(expected)
+    assert contrast_embeddings(sounds, 0.5)[:3, 0].tolist() == pytest.approx(expected)
     # 0.25 s apart, the two direct neighbours have none, and are left as they are.
-    assert contrast_sounds(sounds[:2], 0.25)[:, 0].tolist() == [1, 2]
+    assert contrast_embeddings(sounds[:2], 0.25)[:, 0].tolist() == [1, 2]
 
 
 def test_several_sounds_are_as_each_alone():

@@ -90,9 +90,10 @@ def test_json_has_no_nan_and_says_the_convention(calibration):
 def test_plot_is_written_whole_and_nothing_is_cut_off(calibration, tmp_path, name):
     from matplotlib.image import imread
 
-    found = replace(report(calibration, duration_s=30), path=name, duration_s=30.0)
+    found = report(calibration, offset_s=0.2, drift=0.01, duration_s=60)
+    found = replace(found, path=name, duration_s=60.0, reasons=("W" * 60, "M " * 30))
     save_plot(found, tmp_path / "plot.png")
     assert [item.name for item in tmp_path.iterdir()] == ["plot.png"]
     picture = imread(tmp_path / "plot.png")[..., :3]
-    for edge in (picture[0], picture[-1], picture[:, 0], picture[:, -1]):
+    for edge in (picture[:4], picture[-4:], picture[:, :4], picture[:, -4:]):
         assert (edge == 1).all()
