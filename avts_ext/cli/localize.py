@@ -23,7 +23,7 @@ from avts_ext.shipped import WORLD_MODEL
 from avts_ext.sync_report.calibration import SyncCalibration, calibration_path
 from avts_ext.sync_report.windows import embed_windows
 
-# Of the distance within which 99 % of the calibration files lie; `avts sync` then halves confidence.
+# Of the distance within which 99 % of the calibration files lie; half the confidence is left there.
 _TOO_FAR = 1.5
 
 

@@ -17,7 +17,7 @@ from avts_ext.sync_report.report import CONVENTION, IN_SYNC_S, LEAST_CONFIDENCE,
 __all__ = ["save_plot"]
 
 _LINE = "#0060a0"
-_TITLE_WIDTH = 70  # characters that fit
+_TITLE_WIDTH = 50  # characters that fit, however wide
 
 
 def save_plot(report: SyncReport, path: str | os.PathLike[str]) -> None:
@@ -29,7 +29,7 @@ def save_plot(report: SyncReport, path: str | os.PathLike[str]) -> None:
     figure = Figure(figsize=(6.4, 5.6), dpi=120, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     upper, lower = figure.subplots(2, 1)
-    figure.suptitle(_title(report), fontsize=11, x=0.02, ha="left")
+    figure.suptitle(_title(report), fontsize=9, x=0.02, ha="left")
     _draw_curve(upper, report)
     _draw_segments(lower, report)
     buffer = io.BytesIO()
