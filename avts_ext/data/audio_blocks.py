@@ -94,6 +94,14 @@ def make_block(sound: Waves | None, sample_rate: int) -> AudioBlock:
 
 def mono(frame: AudioFrame) -> np.ndarray:
     """(S,) float32: the mean of the channels, integer formats scaled to [-1, 1]."""
+    if frame.format.name == "fltp":  # what nearly all decoders give; `to_ndarray` would copy twice
+        first, *others = (
+            np.frombuffer(memoryview(p), np.float32, frame.samples) for p in frame.planes
+        )
+        total = first.copy()
+        for plane in others:
+            total += plane
+        return total / np.float32(len(frame.planes)) if others else total
     samples = frame.to_ndarray()
     if not frame.format.is_planar:
         samples = samples.reshape(-1, frame.layout.nb_channels).T

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from av.audio.frame import AudioFrame
 from av.container import InputContainer
-from av.stream import Disposition, Stream
+from av.stream import Discard, Disposition, Stream
 
 from avts_ext.data import timeline
 from avts_ext.data.audio_blocks import (
@@ -197,6 +197,8 @@ class MediaReader(ClipSource):
 
     def packets(self, *streams: Stream) -> Iterator[av.Packet]:
         """Packets of some streams from where the file stands."""
+        for stream in self.container.streams:
+            stream.discard = Discard.default if stream in streams else Discard.all
         try:
             yield from self.container.demux(*streams)
         except IndexError:  # PyAV's answer to a track that its list of tracks does not have

@@ -153,6 +153,8 @@ def present_after_resampling(
     Input sample i lasts from i to i + 1 periods. An output sample at most half an output period
     ahead of the first known input still counts: requests are rounded to the output grid.
     """
+    if known.all():
+        return np.ones(n_out, bool)
     if old_rate == new_rate:
         return known[:n_out].copy()
     twice = 2 * np.arange(n_out, dtype=np.int64)

@@ -77,6 +77,8 @@ class Case:
             return False
         if self.codec == "libmp3lame" and self.layout == "5.1":
             return False
+        if (self.container, self.codec, self.sample_rate) == ("mp4", "libmp3lame", 8000):
+            return False
         if self.edit_list != "none" and (self.container != "mp4" or self.audio != "on time"):
             return False
         if self.container == "webm":
