@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from fractions import Fraction
 from typing import cast
 
@@ -74,10 +75,17 @@ class _Converter:
             f"time_base=1/1:colorspace={int(frame.colorspace)}:range={int(frame.color_range)}",
         )
         crop = self._graph.add("crop", f"{columns}:{rows}:{left}:{top}")
-        scale = self._graph.add("scale", f"{width}:{height}:flags=bilinear")
-        convert = self._graph.add("format", "rgb24")
+        scale = self._graph.add("scale", f"{width}:{height}:flags=bilinear+accurate_rnd")
+        # Planes first, interleaved afterwards: swscale's way straight to interleaved pixels halves
+        # the chroma again, is off by up to 24 levels, and takes longer. Without "accurate_rnd"
+        # pictures that need no scaling would take that way too.
+        planes = self._graph.add("format", "gbrp")
+        interleave = self._graph.add("scale", "flags=bilinear")
+        packed = self._graph.add("format", "rgb24")
         sink = self._graph.add("buffersink")
-        for before, after in ((source, crop), (crop, scale), (scale, convert), (convert, sink)):
+        for before, after in itertools.pairwise(
+            (source, crop, scale, planes, interleave, packed, sink)
+        ):
             before.link_to(after)
         self._graph.configure()
         self._push, self._pull = source.push, sink.pull

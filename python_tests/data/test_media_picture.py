@@ -5,6 +5,8 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+import torch
+from torchvision.transforms.v2.functional import center_crop, resize
 
 from avts_ext.data import ClipSpec, MediaReader
 from avts_ext.data.picture import covered_window
@@ -145,3 +147,32 @@ def test_colour_matrix_and_range_are_obeyed(tmp_path, matrix, number, full_range
         container.mux(video.encode(None))
     found = read(path, 16, 16).reshape(-1, 3).mean(0)
     assert np.abs(found - 255 * np.array([red, green, blue])).max() < 3
+
+
+def plane(frame, index):
+    stored = frame.planes[index]
+    rows = np.frombuffer(stored, np.uint8).reshape(-1, stored.line_size)
+    return torch.from_numpy(rows[: stored.height, : stored.width].copy()).float()[None]
+
+
+@pytest.mark.parametrize("size", [(48, 48), (40, 72), (96, 96), (112, 112)])
+def test_scaling_and_conversion_are_those_of_the_definition(tmp_path, size):
+    """Against float64 planes that are scaled one by one and then converted."""
+    rng = np.random.default_rng(0)
+    coarse = rng.uniform(0, 255, (12, 16, 3)).astype(np.float32)
+    smooth = resize(torch.from_numpy(coarse).permute(2, 0, 1), [96, 128], antialias=True)
+    path = write(tmp_path / "f.mp4", smooth.permute(1, 2, 0).numpy().astype(np.uint8), "yuv420p")
+    with av.open(str(path)) as container:
+        frame = list(container.decode(video=0))[1]
+    rows, columns = covered_window(96, 128, Fraction(1), *size)
+    y, u, v = (
+        resize(center_crop(plane(frame, i), [rows // half, columns // half]), list(size))[0]
+        for i, half in enumerate((1, 2, 2))
+    )
+    y, u, v = (y - 16) / 219, (u - 128) / 224, (v - 128) / 224
+    red, blue = y + 1.402 * v, y + 1.772 * u
+    green = (y - 0.299 * red - 0.114 * blue) / 0.587
+    expected = 255 * torch.stack([red, green, blue], -1).clamp(0, 1).numpy()
+    found = read(path, *size).astype(float)
+    assert np.abs(found - expected).mean() < 0.6
+    assert np.abs((found - expected).mean((0, 1))).max() < 0.2
