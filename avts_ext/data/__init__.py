@@ -3,8 +3,9 @@
 from avts_ext.data.cache import CachedReader, CacheError
 from avts_ext.data.clips import Clip, ClipSource, ClipSpec
 from avts_ext.data.dataset import Batch, SyncClipDataset, SyncItem, collate
+from avts_ext.data.entries import MediaEntry, MediaTable
 from avts_ext.data.faults import Fault, MediaError, SkipReport, TooManyBrokenFilesError
-from avts_ext.data.index import MediaEntry, index_folder, index_manifest, open_index
+from avts_ext.data.index import index_folder, index_manifest, open_index
 from avts_ext.data.loader import ClipLoader
 from avts_ext.data.manifest import Manifest, ManifestRow, read_manifest, write_manifest
 from avts_ext.data.media import MediaReader
@@ -28,6 +29,7 @@ __all__ = [
     "MediaError",
     "MediaInfo",
     "MediaReader",
+    "MediaTable",
     "SkipReport",
     "SyncClipDataset",
     "SyncItem",

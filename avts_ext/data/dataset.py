@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -15,12 +16,11 @@ from torch.utils.data import Dataset
 from avts_ext.data.cache import CachedReader
 from avts_ext.data.clips import ClipSource, ClipSpec
 from avts_ext.data.draws import hash64
+from avts_ext.data.entries import MediaEntry, MediaTable
 from avts_ext.data.faults import Fault, MediaError, SkipReport, TooManyBrokenFilesError
-from avts_ext.data.index import MediaEntry
 from avts_ext.data.media import MediaReader
 from avts_ext.data.probe import probe
 from avts_ext.data.readers import ReaderPool
-from avts_ext.data.spans import Span
 from avts_ext.data.workers import ReadingBoard
 from avts_ext.ops.clip_offset import ClipStarts, PairKind
 
@@ -145,16 +145,17 @@ class SyncClipDataset(Dataset[SyncItem]):
         cache_dir: str | os.PathLike[str] | None = None,
         max_open_readers: int | None = None,
     ) -> None:
+        entries = entries if isinstance(entries, MediaTable) else MediaTable(entries)
         _check_entries(entries, spec)
-        self.entries = tuple(entries)
+        self.entries = entries
         self.spec = spec
         self._seed = seed
         self._negatives = negatives
         self._starts = ClipStarts.in_seconds(
-            torch.tensor([e.duration_s for e in entries], dtype=torch.float64),
+            torch.from_numpy(entries.durations_s()),
             clip_s=spec.duration_s,
-            media_ids=torch.tensor([e.media_id for e in entries], dtype=torch.int64),
-            valid_s=[_relative(e.usable_s, e.start_s) for e in entries],
+            media_ids=torch.from_numpy(entries.media_ids),
+            valid_s=list(entries.relative_spans_s()),
             min_gap_s=min_gap_s,
             snap_s=snap_s,
         )
@@ -197,7 +198,7 @@ class SyncClipDataset(Dataset[SyncItem]):
         """Path under which a medium can be opened now."""
         return self.entries[item].path
 
-    def _peers(self, item: int) -> Sequence[int]:
+    def _peers(self, item: int) -> Sequence[int] | np.ndarray:
         """Items that may stand in for a broken one, itself among them."""
         return range(len(self.entries))
 
@@ -206,7 +207,8 @@ class SyncClipDataset(Dataset[SyncItem]):
         if attempt == 0:
             return item
         media_id, peers = self.entries[item].media_id, self._peers(item)
-        return peers[int(hash64(_REPLACEMENT, self._seed, epoch, media_id, attempt) % len(peers))]
+        draw = int(hash64(_REPLACEMENT, self._seed, epoch, media_id, attempt))
+        return int(peers[draw % len(peers)])
 
     def _read(self, epoch: int, index: int, draw: int, skipped: tuple[MediaError, ...]) -> SyncItem:
         path = self._file(index)
@@ -299,10 +301,6 @@ def open_source(
     return MediaReader(path) if cache_dir is None else CachedReader(path, cache_dir, spec)
 
 
-def _relative(spans_s: Sequence[Span], start_s: float) -> list[Span]:
-    return [(begin - start_s, end - start_s) for begin, end in spans_s]
-
-
 def _diagnosed(error: MediaError, path: str, entry: MediaEntry) -> MediaError:
     """What is wrong with the file itself, if it failed a request that it was indexed to serve."""
     if error.fault not in (Fault.OUT_OF_RANGE, Fault.DECODE):
@@ -327,20 +325,20 @@ def _other_row(item: SyncItem, ids: Sequence[int]) -> int:
     return rows[item.easy_draw % len(rows)]
 
 
-def _check_entries(entries: Sequence[MediaEntry], spec: ClipSpec) -> None:
+def _check_entries(entries: MediaTable, spec: ClipSpec) -> None:
     if not entries:
         raise ValueError("entries must hold at least one medium, got none")
-    seen: dict[int, MediaEntry] = {}
-    for entry in entries:
-        shortest_s = min(end - begin for begin, end in entry.usable_s)
-        if shortest_s < spec.duration_s:
-            raise ValueError(
-                f"entries must last at least one clip, {spec.duration_s} s, "
-                f"got {entry.path} with a stretch of {shortest_s:.3f} s"
-            )
-        if entry.media_id in seen:
-            raise ValueError(
-                f"entries must have different media ids, got {entry.media_id} for both "
-                f"{seen[entry.media_id].path} and {entry.path}"
-            )
-        seen[entry.media_id] = entry
+    shortest_s = entries.shortest_s()
+    worst = int(shortest_s.argmin())
+    if shortest_s[worst] < spec.duration_s:
+        raise ValueError(
+            f"entries must last at least one clip, {spec.duration_s} s, "
+            f"got {entries[worst].path} with a stretch of {shortest_s[worst]:.3f} s"
+        )
+    ids, counts = np.unique(entries.media_ids, return_counts=True)
+    if len(ids) < len(entries):
+        same = np.flatnonzero(entries.media_ids == ids[counts.argmax()])
+        raise ValueError(
+            f"entries must have different media ids, got {ids[counts.argmax()]} for both "
+            f"{entries[same[0]].path} and {entries[same[1]].path}"
+        )

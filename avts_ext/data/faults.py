@@ -5,8 +5,12 @@ from __future__ import annotations
 import enum
 import itertools
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import TypeVar
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
 class Fault(str, enum.Enum):
@@ -69,6 +73,16 @@ class SkipReport:
         """Note several, for instance those that came with a batch."""
         for error in errors:
             self.add(error)
+
+    def passing(
+        self, function: Callable[[_Item], _Result], items: Iterable[_Item]
+    ) -> Iterator[_Result]:
+        """The results of a function for items for which it raises no `MediaError`."""
+        for item in items:
+            try:
+                yield function(item)
+            except MediaError as error:
+                self.add(error)
 
     def since(self, n_earlier: int) -> SkipReport:
         """Only what was noted after the first `n_earlier` files."""

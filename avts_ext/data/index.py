@@ -2,56 +2,27 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import os
-from collections.abc import Container, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
+from avts_ext.data.entries import MediaEntry, MediaTable
 from avts_ext.data.faults import Fault, MediaError, SkipReport
-from avts_ext.data.manifest import Manifest, ManifestRow, read_manifest
+from avts_ext.data.manifest import ManifestRow, check_split, stream_manifest
 from avts_ext.data.probe import probe
 from avts_ext.data.spans import Span
 
 _SUFFIXES = ".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv"
 MEDIA_SUFFIXES = frozenset(_SUFFIXES.split())
-
-
-@dataclass(frozen=True)
-class MediaEntry:
-    """A usable media file.
-
-    Attributes:
-        path: the file.
-        media_id: 63-bit hash of the path relative to the folder that was indexed. It stays the same
-            when other files come and go, and so do the random draws made from it.
-        usable_s: (begin, end) of the stretches, on the file's clock, in which clips may lie:
-            ascending, apart, and at least one.
-        shard: path or URL of the tar file that holds it; `path` is then that and the name in there.
-    """
-
-    path: str
-    media_id: int
-    usable_s: tuple[Span, ...]
-    shard: str | None = None
-
-    @property
-    def start_s(self) -> float:
-        """First usable moment."""
-        return self.usable_s[0][0]
-
-    @property
-    def duration_s(self) -> float:
-        """From the first usable moment to the last."""
-        return self.usable_s[-1][1] - self.start_s
+_COLUMNS = ("path", "splits", "shard", "tracks", "fault", "message", "usable_s")
 
 
 def index_folder(
     root: str | os.PathLike[str], *, min_duration_s: float = 0.0, progress: bool = False
-) -> tuple[list[MediaEntry], SkipReport]:
+) -> tuple[MediaTable, SkipReport]:
     """Examine all media files under a folder, recognised by suffix (`MEDIA_SUFFIXES`).
 
     Args:
@@ -72,12 +43,9 @@ def index_folder(
     paths = media_paths(root)
     if not paths:
         raise ValueError(f"root {str(root)!r} holds no media file (suffixes: {_SUFFIXES})")
-    entries, report = [], SkipReport()
-    for path in tqdm(paths, desc="index", unit="file", disable=not progress):
-        try:
-            entries.append(_entry(root, path, min_duration_s))
-        except MediaError as error:
-            report.add(error)
+    report = SkipReport()
+    bar = tqdm(paths, desc="index", unit="file", disable=not progress)
+    entries = MediaTable(report.passing(lambda path: _entry(root, path, min_duration_s), bar))
     if not entries:
         raise ValueError(f"root {str(root)!r} holds no usable media file: {report}")
     return entries, report
@@ -85,7 +53,7 @@ def index_folder(
 
 def index_manifest(
     path: str | os.PathLike[str], *, split: str | None = None, min_duration_s: float = 0.0
-) -> tuple[list[MediaEntry], SkipReport]:
+) -> tuple[MediaTable, SkipReport]:
     """The media of a manifest that `avts index` made, without looking at them again.
 
     Of a file with damage or long silence, the stretches without are taken.
@@ -103,21 +71,32 @@ def index_manifest(
         ValueError: it is no manifest, it has no such split, or none of its files is usable; only
             files that were examined for sound and picture are.
     """
-    manifest = read_manifest(path)
-    entries, report = [], SkipReport()
-    for row in manifest.rows if split is None else manifest.split(split):
-        try:
-            entries.append(_entry_of_row(manifest, row, min_duration_s))
-        except MediaError as error:
-            report.add(error)
+    root, rows = stream_manifest(path, _COLUMNS)
+    report, splits = SkipReport(), set[str]()
+    chosen = _rows_of_split(rows, split, splits)
+    entries = MediaTable(
+        report.passing(lambda row: _entry_of_row(root, row, min_duration_s), chosen)
+    )
+    if split is not None:
+        check_split(split, splits)
     if not entries:
         raise ValueError(f"manifest {os.fspath(path)!r} holds no usable media file: {report}")
     return entries, report
 
 
+def _rows_of_split(
+    rows: Iterable[ManifestRow], split: str | None, seen: set[str]
+) -> Iterator[ManifestRow]:
+    """Rows of one split, or of all; the names of all splits go into `seen`."""
+    for row in rows:
+        seen.update(row.splits)
+        if split is None or split in row.splits:
+            yield row
+
+
 def open_index(
     root: str | os.PathLike[str], *, split: str | None = None, min_duration_s: float = 0.0
-) -> tuple[list[MediaEntry], SkipReport]:
+) -> tuple[MediaTable, SkipReport]:
     """`index_manifest` of a file, `index_folder` of a folder, which has no splits."""
     if os.path.isfile(root):
         return index_manifest(root, split=split, min_duration_s=min_duration_s)
@@ -159,31 +138,33 @@ def _entry(root: Path, path: Path, min_duration_s: float) -> MediaEntry:
     return _checked_entry(str(path), identity, [(info.start_s, info.end_s)], min_duration_s)
 
 
-def _entry_of_row(manifest: Manifest, row: ManifestRow, min_duration_s: float) -> MediaEntry:
-    error = manifest.error(row)
-    if error is not None:
-        raise error
+def _entry_of_row(root: Path, row: ManifestRow, min_duration_s: float) -> MediaEntry:
+    if row.fault is not None:
+        raise MediaError(root / row.path, row.fault, row.message or "")
     if row.tracks != "both":
         fault = Fault.NO_VIDEO if row.tracks == "audio" else Fault.NO_AUDIO
-        raise MediaError(manifest.root / row.path, fault, f"examined for its {row.tracks} alone")
+        raise MediaError(root / row.path, fault, f"examined for its {row.tracks} alone")
     if row.shard is None:
-        path, shard = str(manifest.root / row.path), None
+        path, shard = os.path.join(root, row.path), None
     else:
-        shard = row.shard if ":" in row.shard else str(manifest.root / row.shard)
+        shard = row.shard if ":" in row.shard else str(root / row.shard)
         path = f"{shard}/{member_name(row.path)}"
-    entry = _checked_entry(path, media_id(row.path), row.usable_s, min_duration_s)
-    return dataclasses.replace(entry, shard=shard)
+    return _checked_entry(path, media_id(row.path), row.usable_s, min_duration_s, shard)
 
 
 def _checked_entry(
-    path: str, identity: int, usable_s: Sequence[Span], min_duration_s: float
+    path: str,
+    identity: int,
+    usable_s: Sequence[Span],
+    min_duration_s: float,
+    shard: str | None = None,
 ) -> MediaEntry:
     long_enough = tuple(span for span in usable_s if span[1] - span[0] >= min_duration_s)
     if not long_enough:
         longest_s = max(end - begin for begin, end in usable_s)
         message = f"{longest_s:.2f} s of sound and picture, {min_duration_s:.2f} s are needed"
         raise MediaError(path, Fault.TOO_SHORT, message)
-    return MediaEntry(path, identity, long_enough)
+    return MediaEntry(path, identity, long_enough, shard)
 
 
 def _raise(error: OSError) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,19 +15,20 @@ import pyarrow.parquet as pq
 
 from avts_ext._files import write_atomically
 from avts_ext.data.examine import Examination
-from avts_ext.data.faults import Fault, MediaError
+from avts_ext.data.faults import Fault
 from avts_ext.data.media import Tracks
 from avts_ext.data.spans import Span
 
 SUFFIX = ".parquet"
 _FORMAT = "avts manifest 1"
+_CHUNK = 10_000  # rows that are in Arrow's form and in Python's at the same time
 
 
 # Columns that come from the lists of a data set, not from the file.
 _LISTED = ("splits", "labels", "source", "source_start_s", "source_end_s")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ManifestRow:
     """What is known of one file. Times are seconds of the file's clock.
 
@@ -113,19 +114,24 @@ class ManifestRow:
 
     def plain(self) -> dict[str, Any]:
         """Only what JSON and Parquet know; `from_plain` reads it back."""
-        return dataclasses.asdict(self) | {"fault": self.fault and self.fault.value}
+        values = {name: getattr(self, name) for name in _NAMES}
+        return values | {"fault": self.fault and self.fault.value}
 
     @staticmethod
     def from_plain(plain: dict[str, Any]) -> ManifestRow:
-        """The row that `plain` told."""
-        fault = plain["fault"]
-        values = plain | {
-            "fault": None if fault is None else Fault(fault),
-            "splits": tuple(plain["splits"]),
-            "labels": tuple(plain["labels"]),
-            "usable_s": tuple((begin, end) for begin, end in plain["usable_s"]),
-        }
+        """The row that `plain` told; what is not in it has its default."""
+        values = dict(plain)
+        if values.get("fault") is not None:
+            values["fault"] = Fault(values["fault"])
+        for name in _TUPLES & values.keys():
+            values[name] = tuple(values[name])
+        if "usable_s" in values:
+            values["usable_s"] = tuple((begin, end) for begin, end in values["usable_s"])
         return ManifestRow(**values)
+
+
+_NAMES = tuple(field.name for field in dataclasses.fields(ManifestRow))
+_TUPLES = {"splits", "labels"}
 
 
 @dataclass(frozen=True)
@@ -148,17 +154,14 @@ class Manifest:
         Raises:
             ValueError: no row is in it.
         """
-        rows = [row for row in self.rows if name in row.splits]
-        if not rows:
-            known = sorted({split for row in self.rows for split in row.splits})
-            raise ValueError(f"split must be one of {', '.join(known) or 'none'}, got {name!r}")
-        return rows
+        check_split(name, {split for row in self.rows for split in row.splits})
+        return [row for row in self.rows if name in row.splits]
 
-    def error(self, row: ManifestRow) -> MediaError | None:
-        """The fault of a row as an exception, if it has one."""
-        if row.fault is None:
-            return None
-        return MediaError(self.root / row.path, row.fault, row.message or "")
+
+def check_split(name: str, known: Iterable[str]) -> None:
+    """Raise ValueError unless a split is one of those that are known."""
+    if name not in known:
+        raise ValueError(f"split must be one of {', '.join(sorted(known)) or 'none'}, got {name!r}")
 
 
 _TYPES = {"str": pa.string(), "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()}
@@ -187,10 +190,12 @@ def write_manifest(
     """
     folder, root = path.parent.resolve(), root.resolve()
     stored = os.path.relpath(root, folder) if root.is_relative_to(folder) else str(root)
-    plain = [row.plain() for row in sorted(rows, key=lambda row: row.path)]
+    schema, ordered = _schema(stored, dataset), sorted(rows, key=lambda row: row.path)
     buffer = io.BytesIO()
-    table = pa.Table.from_pylist(plain, _schema(stored, dataset))
-    pq.write_table(table, buffer, compression="zstd")
+    with pq.ParquetWriter(buffer, schema, compression="zstd") as writer:
+        for first in range(0, len(ordered), _CHUNK):
+            plain = [row.plain() for row in ordered[first : first + _CHUNK]]
+            writer.write_table(pa.Table.from_pylist(plain, schema))
     write_atomically(path, buffer.getvalue())
 
 
@@ -201,20 +206,41 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
         FileNotFoundError: there is no such file.
         ValueError: it is not a manifest.
     """
-    path = Path(path)
+    file, root, dataset = _open(Path(path))
+    return Manifest(root, list(_rows(file, None)), dataset)
+
+
+def stream_manifest(
+    path: str | os.PathLike[str], columns: Sequence[str]
+) -> tuple[Path, Iterator[ManifestRow]]:
+    """The root of a manifest, and its rows one by one, with no more than some columns filled in.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not a manifest.
+    """
+    file, root, _ = _open(Path(path))
+    return root, _rows(file, [name for name in columns if name in file.schema_arrow.names])
+
+
+def _open(path: Path) -> tuple[pq.ParquetFile, Path, str | None]:
     if not path.is_file():
         raise FileNotFoundError(f"manifest must be a file, got {str(path)!r}")
     try:
-        table = pq.read_table(path)
+        file = pq.ParquetFile(path)
     except pa.ArrowException as error:
         first_line = str(error).partition("\n")[0]
         raise ValueError(f"manifest {str(path)!r} cannot be read: {first_line}") from None
-    metadata = table.schema.metadata or {}
+    metadata = file.schema_arrow.metadata or {}
     if metadata.get(b"format", b"").decode() != _FORMAT:
         raise ValueError(f"{str(path)!r} is Parquet, but no {_FORMAT}: make it with avts index")
     root = path.parent / metadata[b"root"].decode()
-    dataset = metadata.get(b"dataset", b"").decode() or None
-    return Manifest(root, [ManifestRow.from_plain(row) for row in table.to_pylist()], dataset)
+    return file, root, metadata.get(b"dataset", b"").decode() or None
+
+
+def _rows(file: pq.ParquetFile, columns: list[str] | None) -> Iterator[ManifestRow]:
+    for batch in file.iter_batches(_CHUNK, columns=columns):
+        yield from map(ManifestRow.from_plain, batch.to_pylist())
 
 
 def _prefixed(prefix: str, info: Any) -> dict[str, Any]:

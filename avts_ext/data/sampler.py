@@ -30,7 +30,7 @@ class ClipBatchSampler(Sampler[list[tuple[int, int]]]):
 
     def __init__(
         self,
-        media_ids: Sequence[int],
+        media_ids: Sequence[int] | np.ndarray,
         batch_size: int,
         seed: int,
         rank: int = 0,

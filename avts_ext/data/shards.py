@@ -24,8 +24,9 @@ from tqdm import tqdm
 from avts_ext.data.clips import ClipSpec
 from avts_ext.data.dataset import SyncClipDataset
 from avts_ext.data.draws import hash64
+from avts_ext.data.entries import MediaEntry, MediaTable
 from avts_ext.data.faults import Fault, MediaError
-from avts_ext.data.index import MediaEntry, media_id, member_name
+from avts_ext.data.index import media_id, member_name
 from avts_ext.data.manifest import ManifestRow, read_manifest, write_manifest
 
 _WRITING, _SHARDS, _WITHIN = 6, 7, 8  # keep these draws apart from others
@@ -128,11 +129,11 @@ class ShardClipDataset(SyncClipDataset):
             raise ValueError("cache_dir must be None for shards, which are unpacked anew")
         _webdataset()  # or say now that it is not there
         super().__init__(entries, spec, seed, *options, **named)
-        self._members: dict[str, list[int]] = {}
-        for item, entry in enumerate(self.entries):
-            if entry.shard is None:
-                raise ValueError(f"entries must be of shards, got the file {entry.path}")
-            self._members.setdefault(entry.shard, []).append(item)
+        files = np.flatnonzero(self.entries.shard_of < 0)
+        if len(files):
+            path = self.entries[files[0]].path
+            raise ValueError(f"entries must be of shards, got the file {path}")
+        self._members = _members(self.entries)
         self._folder = tempfile.mkdtemp(prefix="avts_shards_")
         self._unpacked: _Unpacked | None = None
         weakref.finalize(self, _remove, self._folder, os.getpid())
@@ -147,7 +148,7 @@ class ShardClipDataset(SyncClipDataset):
             raise MediaError(entry.path, Fault.MISSING, f"its shard {unpacked.lacks}")
         return str(path)
 
-    def _peers(self, item: int) -> Sequence[int]:
+    def _peers(self, item: int) -> np.ndarray:
         return self._members[str(self.entries[item].shard)]
 
     def _unpack(self, shard: str) -> _Unpacked:
@@ -193,7 +194,7 @@ class ShardBatchSampler(Sampler[list[tuple[int, int]]]):
 
     def __init__(
         self,
-        entries: Sequence[MediaEntry],
+        entries: MediaTable,
         batch_size: int,
         seed: int,
         rank: int = 0,
@@ -204,10 +205,10 @@ class ShardBatchSampler(Sampler[list[tuple[int, int]]]):
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         if not 0 <= rank < world_size:
             raise ValueError(f"rank must be in [0, {world_size}), got {rank}")
-        self._media_ids = np.array([entry.media_id for entry in entries], np.int64)
-        shards, shard_of = np.unique([str(entry.shard) for entry in entries], return_inverse=True)
-        self._shard_ids = np.array([media_id(str(shard)) for shard in shards], np.int64)
-        self._members = [np.flatnonzero(shard_of == i) for i in range(len(shards))]
+        self._media_ids = entries.media_ids
+        members = _members(entries)
+        self._members = list(members.values())
+        self._shard_ids = np.array([media_id(shard) for shard in members], np.int64)
         self._batch_size, self._seed = batch_size, seed
         self.n_lanes = max(1, workers)  # of this rank
         self._first_lane = rank * self.n_lanes
@@ -215,7 +216,7 @@ class ShardBatchSampler(Sampler[list[tuple[int, int]]]):
         self._lane_length = n_batches // (world_size * self.n_lanes)
         if self._lane_length == 0:
             raise ValueError(
-                f"batch_size is {batch_size}, of which {len(shards)} shards hold {n_batches} "
+                f"batch_size is {batch_size}, of which {len(members)} shards hold {n_batches} "
                 f"batches, expected at least one for each of {world_size * self.n_lanes} workers"
             )
         self.set_epoch(0)
@@ -252,6 +253,13 @@ class ShardBatchSampler(Sampler[list[tuple[int, int]]]):
 
 class _DamagedShardError(ValueError):
     """A shard is not there, or cannot be read to its end."""
+
+
+def _members(entries: MediaTable) -> dict[str, np.ndarray]:
+    """Items of each shard, ascending."""
+    order = np.argsort(entries.shard_of, kind="stable")
+    counts = np.bincount(entries.shard_of, minlength=len(entries.shards))
+    return dict(zip(entries.shards, np.split(order, np.cumsum(counts)[:-1]), strict=True))
 
 
 def _contents(shard: str) -> Iterator[tuple[str, bytes]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from avts_ext.data import (
     ClipBatchSampler,
     ClipLoader,
-    MediaEntry,
+    MediaTable,
     SkipReport,
     SyncClipDataset,
     open_index,
@@ -64,17 +64,18 @@ def open_clips(config: PretrainConfig, ranks: Ranks) -> Clips:
             f"data.validation_share must put at least two of {len(entries)} files aside, "
             f"got {data.validation_share}, which puts aside {len(validation)}"
         )
-    if any(entry.shard is not None for entry in entries):
+    if entries.shards:
         return _sharded_clips(config, training, ranks, skipped)
-    ids = [entry.media_id for entry in training]
-    order = ClipBatchSampler(ids, run.batch_size // ranks.size, run.seed, ranks.rank, ranks.size)
+    order = ClipBatchSampler(
+        training.media_ids, run.batch_size // ranks.size, run.seed, ranks.rank, ranks.size
+    )
     dataset = _dataset(config, training, run.seed, Curriculum(config.curriculum))
     loader = ClipLoader(dataset, order, data.workers)
     return Clips(loader, _validation_loader(config, validation), skipped)
 
 
 def _sharded_clips(
-    config: PretrainConfig, entries: Sequence[MediaEntry], ranks: Ranks, skipped: SkipReport
+    config: PretrainConfig, entries: MediaTable, ranks: Ranks, skipped: SkipReport
 ) -> Clips:
     data, run = config.data, config.run
     if data.validation_share:
@@ -89,22 +90,17 @@ def _sharded_clips(
     return Clips(ClipLoader(dataset, order, data.workers), None, skipped, order.n_lanes)
 
 
-def split(
-    entries: Sequence[MediaEntry], validation_share: float
-) -> tuple[list[MediaEntry], list[MediaEntry]]:
+def split(entries: MediaTable, validation_share: float) -> tuple[MediaTable, MediaTable]:
     """Media for training and for validation.
 
     The side of a file follows from its id alone: it stays there when others come and go.
     """
-    ids = np.array([entry.media_id for entry in entries], np.int64)
-    aside = (hash64(_VALIDATION, ids) >> np.uint64(11)) / 2.0**53 < validation_share
-    sides: tuple[list[MediaEntry], list[MediaEntry]] = ([], [])
-    for entry, is_aside in zip(entries, aside.tolist(), strict=True):
-        sides[is_aside].append(entry)
-    return sides
+    draws = (hash64(_VALIDATION, entries.media_ids) >> np.uint64(11)) / 2.0**53
+    aside = draws < validation_share
+    return entries.take(np.flatnonzero(~aside)), entries.take(np.flatnonzero(aside))
 
 
-def _validation_loader(config: PretrainConfig, entries: Sequence[MediaEntry]) -> ClipLoader | None:
+def _validation_loader(config: PretrainConfig, entries: MediaTable) -> ClipLoader | None:
     """Every epoch meets the negatives of the last stage, so that all epochs compare."""
     if not entries:
         return None
@@ -140,7 +136,7 @@ class FixedBatches:
 
 def _dataset(
     config: PretrainConfig,
-    entries: Sequence[MediaEntry],
+    entries: MediaTable,
     seed: int,
     negatives: Curriculum,
     kind: type[SyncClipDataset] = SyncClipDataset,
