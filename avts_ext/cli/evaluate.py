@@ -6,6 +6,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from avts_ext.cli.sync import evaluate_sync_report
 from avts_ext.data import open_index
 from avts_ext.demo.scores import HeldOut, place_results, score_results
 from avts_ext.evaluation.audio_transfer import audio_transfer
@@ -290,4 +291,5 @@ TASKS = {
     "dcase2014": evaluate_dcase2014,
     "sync": evaluate_sync,
     "retrieval": evaluate_retrieval,
+    "sync_report": evaluate_sync_report,
 }

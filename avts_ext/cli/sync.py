@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as json_module
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from avts_ext.data.faults import MediaError
 from avts_ext.data.index import media_paths
 from avts_ext.data.media import MediaReader
 from avts_ext.data.probe import probe_open
+from avts_ext.evaluation.report import markdown_table, save_results
 from avts_ext.models.avts import AVTS
 from avts_ext.shipped import WORLD_MODEL
 from avts_ext.sync_report.calibration import (
@@ -26,6 +28,7 @@ from avts_ext.sync_report.calibration import (
     sha256_of,
 )
 from avts_ext.sync_report.plot import save_plot
+from avts_ext.sync_report.proof import prove
 from avts_ext.sync_report.remux import delay_sound, keeps_timestamps
 from avts_ext.sync_report.report import SyncReport, report_on
 from avts_ext.sync_report.windows import Windows, embed_windows
@@ -103,6 +106,30 @@ def calibrate(model: str, folder: str, max_offset_s: float = 2.0, seed: int = 0)
         f"{calibration_path(model)}: from {len(files)} files; confidence is the probability of "
         f"being right to {TOLERANCE_S * 1e3:.0f} ms"
     )
+
+
+def evaluate_sync_report(
+    data: str, model: str | None = None, out: str | None = None, seed: int = 0
+) -> None:
+    """Score `avts sync` on files shifted by known amounts, and on files without an answer.
+
+    Args:
+        data: Folder of media in sync that neither the model nor its calibration was made from, of
+            material that they know; for the default model, videos of a generated world.
+        model: A calibrated model; by default the one that came with the package.
+        out: JSON file for the results.
+        seed: Of the shifts.
+    """
+    model_path = Path(model) if model is not None else WORLD_MODEL
+    calibration = SyncCalibration.load(_existing_calibration(model_path), model_path)
+    torch.set_num_threads(1)
+    paths = [str(path) for path in _media_files([data])]
+    command = "avts " + shlex.join(sys.argv[1:])
+    results = prove(AVTS.load(model_path), calibration, paths, seed=seed, command=command)
+    print(markdown_table(results))
+    if out is not None:
+        save_results(results, Path(out))
+        print(f"results: {out}")
 
 
 def _embed(network: AVTS, path: Path) -> Windows:
