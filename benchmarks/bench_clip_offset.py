@@ -133,7 +133,7 @@ def main():
     print("| pairs | raw | op | draw | torch | torch / raw | torch / op | torch / draw |")
     print("|---|---|---|---|---|---|---|---|")
     for batch in args.batches:
-        calls = max(1, 4096 // batch)
+        calls = max(1, 16384 // batch)
         functions = forms(batch)
         for function in functions.values():  # caches, threads
             function()

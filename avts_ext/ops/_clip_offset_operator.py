@@ -10,16 +10,15 @@ from torch import Tensor
 from avts_ext._extension import _C
 from avts_ext.ops._library import LIBRARY, TAGS
 
-# `ClipStarts` tells what media and ranges hold.
+# `ClipStarts` tells what media and ranges hold. starts[0] is the video's, starts[1] the audio's.
 LIBRARY.define(
     "clip_offset(Tensor media, Tensor ranges, Tensor query, int hard_distance, int min_offset, "
     "int max_offset, int[] kind_bound, int seed, int epoch, int first_draw, int draws) -> "
-    "(Tensor video_start, Tensor audio_start, Tensor kind, Tensor audio_media, Tensor fallback)",
+    "(Tensor starts, Tensor kind, Tensor audio_media, Tensor fallback)",
     tags=TAGS,
 )
 
 MAX_STEPS = 2**53  # starts and distances below it are exact in float64, too
-_OUTPUT_TYPES = (torch.int64, torch.int64, torch.int8, torch.int64, torch.bool)
 
 
 @torch.library.register_fake("avts::clip_offset")
@@ -43,21 +42,27 @@ def empty_outputs(
         raise ValueError(
             f"query is {query.dtype} of shape {tuple(query.shape)}, expected 1-D torch.int64"
         )
-    for name, value, least, most in (
-        ("hard_distance", hard_distance, 1, MAX_STEPS),
-        ("min_offset", min_offset, 1, MAX_STEPS),
-        ("max_offset", max_offset, 0, MAX_STEPS),
-        ("epoch", epoch, 0, 2**31 - 1),
-        ("first_draw", first_draw, 0, 2**32 - 1),
-        ("draws", draws, 0, 2**32 - first_draw),
-    ):
-        if not least <= value <= most:
-            raise ValueError(f"{name} is {value}, expected {least} to {most}")
+    _check_range("hard_distance", hard_distance, 1, MAX_STEPS)
+    _check_range("min_offset", min_offset, 1, MAX_STEPS)
+    _check_range("max_offset", max_offset, 0, MAX_STEPS)
+    _check_range("epoch", epoch, 0, 2**31 - 1)
+    _check_range("first_draw", first_draw, 0, 2**32 - 1)
+    _check_range("draws", draws, 0, 2**32 - first_draw)
     bounds = [0, *kind_bound]
     if len(bounds) != 5 or bounds != sorted(bounds) or bounds[4] != 2**32:
         raise ValueError(f"kind_bound is {kind_bound}, expected 4 ascending, the last one 2^32")
-    shape = (query.shape[0], draws)
-    return tuple(torch.empty(shape, dtype=t, device=query.device) for t in _OUTPUT_TYPES)
+    audio_media = query.new_empty((query.shape[0], draws))
+    return (
+        query.new_empty((2, query.shape[0], draws)),
+        torch.empty_like(audio_media, dtype=torch.int8),
+        audio_media,
+        torch.empty_like(audio_media, dtype=torch.bool),
+    )
+
+
+def _check_range(name: str, value: int, least: int, most: int) -> None:
+    if not least <= value <= most:
+        raise ValueError(f"{name} is {value}, expected {least} to {most}")
 
 
 def _check_table(name: str, table: Tensor) -> None:

@@ -206,7 +206,7 @@ class ClipStarts:
         """
         if query is None:
             query = torch.arange(len(self), device=self.media.device)
-        video_start, audio_start, kind, audio_media, fallback = torch.ops.avts.clip_offset(
+        starts, kind, audio_media, fallback = torch.ops.avts.clip_offset.default(
             self.media,
             self.ranges,
             query,
@@ -219,9 +219,8 @@ class ClipStarts:
             first_draw,
             draws,
         )
-        return ClipOffsets(
-            video_start * self.step, audio_start * self.step, kind, audio_media, fallback
-        )
+        video_start, audio_start = (starts * self.step).unbind()
+        return ClipOffsets(video_start, audio_start, kind, audio_media, fallback)
 
 
 def sample_clip_offsets(

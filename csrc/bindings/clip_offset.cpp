@@ -15,13 +15,12 @@ namespace {
 
 void clip_offset(py::handle media, py::handle ranges, py::handle query, int64_t hard_distance,
                  int64_t min_offset, int64_t max_offset, std::array<uint64_t, 4> kind_bound,
-                 int64_t seed, uint32_t epoch, uint32_t first_draw, int threads,
-                 py::handle video_start, py::handle audio_start, py::handle kind,
-                 py::handle audio_media, py::handle fallback) {
+                 int64_t seed, uint32_t epoch, uint32_t first_draw, int threads, py::handle starts,
+                 py::handle kind, py::handle audio_media, py::handle fallback) {
   const ClipOffsetOptions options = clip_offset_options(hard_distance, min_offset, max_offset,
                                                         kind_bound, seed, epoch, first_draw);
-  const ClipOffsetArguments a = clip_offset_arguments(
-      media, ranges, query, {video_start, audio_start, kind, audio_media, fallback}, view_of);
+  const ClipOffsetArguments a =
+      clip_offset_arguments(media, ranges, query, {starts, kind, audio_media, fallback}, view_of);
   py::gil_scoped_release release;
   sample_clip_offsets(a.media, a.query, a.query_count, a.draws, options, threads, a.out);
 }

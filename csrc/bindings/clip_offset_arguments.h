@@ -18,12 +18,12 @@ struct ClipOffsetArguments {
   ClipOffsetOutput out;
 };
 
-// outputs: video_start, audio_start, kind, audio_media, fallback. view(tensor, name) gives the
+// outputs: starts, kind, audio_media, fallback. view(tensor, name) gives the
 // TensorView of a tensor of the device.
 template <typename View>
 ClipOffsetArguments clip_offset_arguments(pybind11::handle media_table,
                                           pybind11::handle range_table, pybind11::handle query,
-                                          const std::array<pybind11::handle, 5>& outputs,
+                                          const std::array<pybind11::handle, 4>& outputs,
                                           const View& view) {
   const auto table = [&](pybind11::handle tensor, const char* name, DType dtype, int64_t rows,
                          int64_t columns) {
@@ -36,17 +36,18 @@ ClipOffsetArguments clip_offset_arguments(pybind11::handle media_table,
   const TensorView queries = view(query, "query");
   queries.expect_dtype(DType::i64).expect_shape({-1}).expect_contiguous();
   const int64_t rows = queries.shape[0];
-  const TensorView video = table(outputs[0], "video_start", DType::i64, rows, -1);
-  const int64_t draws = video.shape[1];
-  const TensorView audio = table(outputs[1], "audio_start", DType::i64, rows, draws);
-  const TensorView kind = table(outputs[2], "kind", DType::i8, rows, draws);
-  const TensorView audio_media = table(outputs[3], "audio_media", DType::i64, rows, draws);
-  const TensorView fallback = table(outputs[4], "fallback", DType::boolean, rows, draws);
+  const TensorView starts = view(outputs[0], "starts");
+  starts.expect_dtype(DType::i64).expect_shape({2, rows, -1}).expect_contiguous();
+  const int64_t draws = starts.shape[2];
+  const TensorView kind = table(outputs[1], "kind", DType::i8, rows, draws);
+  const TensorView audio_media = table(outputs[2], "audio_media", DType::i64, rows, draws);
+  const TensorView fallback = table(outputs[3], "fallback", DType::boolean, rows, draws);
+  int64_t* video_start = starts.as<int64_t>();
   return {media,
           queries.as<int64_t>(),
           rows,
           draws,
-          {video.as<int64_t>(), audio.as<int64_t>(), audio_media.as<int64_t>(), kind.as<int8_t>(),
+          {video_start, video_start + rows * draws, audio_media.as<int64_t>(), kind.as<int8_t>(),
            fallback.as<bool>()}};
 }
 
