@@ -26,6 +26,8 @@ _THUMBNAIL = 32
 _COUNTS_AS_MOVED = 8
 # Frames out of order do not show before the first B-frames.
 _FEWEST_FRAMES = 8
+# One frame alone has no duration but what its container makes up.
+_FEWEST_FRAMES_OF_USE = 1.5
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,9 @@ class Examination:
         Silence and a still picture teach nothing of synchrony, but do not hinder whoever asks for
         one track alone.
         """
+        video = self.info.video
+        if video is not None and self.info.duration_s * video.fps < _FEWEST_FRAMES_OF_USE:
+            return Fault.TOO_SHORT, f"its tracks last {self.info.duration_s:.3f} s together"
         has_both = self.info.audio is not None and self.info.video is not None
         if has_both and self.silence_share == 1.0:
             return Fault.SILENT, "no sample passes -60 dBFS"

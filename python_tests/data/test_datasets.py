@@ -39,6 +39,8 @@ KINETICS = {
     "train/testifying/---QUuC4vJs_000084_000094.mp4": "",
     "val/_dbcJuKJQNs_001040_001050.mkv": "",
     "test/-3B32lodo2M.mp4": "",
+    "annotations/kinetics600_holdout_test.csv": "anything\n",
+    "mine.csv": "anything\n",
 }
 
 
@@ -57,11 +59,11 @@ def test_kinetics(tmp_path):
 
 def test_a_clip_in_two_lists_is_one_row_and_must_have_one_label(tmp_path):
     line = "label,youtube_id,time_start,time_end,split\n{},---QUuC4vJs,84,94,train\n"
-    write(tmp_path, {"train.csv": line.format("a"), "train_complete.csv": line.format("a")})
+    write(tmp_path, {"train.csv": line.format("a"), "kinetics_600_train.csv": line.format("a")})
     (row,) = read("kinetics600", tmp_path).values()
     assert row.splits == ("train",)
-    write(tmp_path, {"train_complete.csv": line.format("b")})
-    with pytest.raises(ValueError, match=r"listed as \('a',\) and as \('b',\)"):
+    write(tmp_path, {"kinetics_600_train.csv": line.format("b")})
+    with pytest.raises(ValueError, match=r"listed as \('b',\) and as \('a',\)"):
         read("kinetics600", tmp_path)
 
 
@@ -226,7 +228,7 @@ def test_hmdb51_tells_classes_with_equal_names_apart(tmp_path):
         ("kinetics400", {"train.csv": "a,b\n"}, ValueError, "train.csv must have the columns"),
         (
             "kinetics400",
-            {"a.csv": "label,youtube_id,time_start,time_end,split\na,b,1,2,dev\n"},
+            {"val.csv": "label,youtube_id,time_start,time_end,split\na,b,1,2,dev\n"},
             *(ValueError, "tells the split 'dev'"),
         ),
         ("audioset", {}, FileNotFoundError, "none of the lists"),

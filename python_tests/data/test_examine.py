@@ -80,6 +80,14 @@ def test_silent_and_still_files_are_of_no_use(tmp_path):
     assert found.silence_share == 0.0 and found.fault[0] is Fault.STATIC
 
 
+@pytest.mark.parametrize(("video", "n_samples"), [(1, 16000), (32, 1), (1, 16)])
+def test_files_that_last_no_time_are_too_short(tmp_path, video, n_samples):
+    noise = np.random.default_rng(0).uniform(-0.1, 0.1, n_samples).astype(np.float32)
+    write_tracks(tmp_path / "film.mkv", video=video, audio=noise)
+    fault, message = examine(tmp_path / "film.mkv").fault
+    assert fault is Fault.TOO_SHORT and "together" in message
+
+
 def test_sound_is_missing_in_the_middle(tmp_path):
     path = FlashBeep(duration_s=10.0, audio_start_s=Fraction(2)).write(tmp_path / "a.mp4")
     assert examine(path).usable_s[0][0] == pytest.approx(2.0, abs=0.11)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,18 +17,21 @@ from avts_ext.data.manifest import ManifestRow
 
 _KINETICS_COLUMNS = ("youtube_id", "time_start", "time_end", "split")
 _KINETICS_SPLITS = {"train": "train", "val": "val", "validate": "val", "test": "test"}
+# Also kinetics_400_train.csv; not kinetics600_holdout_test.csv, which is of no split.
+_KINETICS_LIST = re.compile(r"(kinetics[-_]?\d*[-_])?(train|val|validate|test)")
 _AUDIOSET_SPLITS = ("balanced_train", "unbalanced_train", "eval")
 _VGGSOUND_CLIP_S = 10.0
 
 
 def read_kinetics(root: Path) -> list[ManifestRow]:
-    """Lists `*.csv` in the root or in `annotations/`, clips `ID_START_END` or `ID`.
+    """Lists `train.csv` and kin in the root or in `annotations/`, clips `ID_START_END` or `ID`.
 
     A line is `label,youtube_id,time_start,time_end,split`; lists of tests come without labels.
     """
-    lists = sorted([*root.glob("*.csv"), *root.glob("annotations/*.csv")])
+    candidates = sorted([*root.glob("*.csv"), *root.glob("annotations/*.csv")])
+    lists = [path for path in candidates if _KINETICS_LIST.fullmatch(path.stem)]
     if not lists:
-        raise FileNotFoundError(f"no list *.csv in {root} or {root / 'annotations'}")
+        raise FileNotFoundError(f"no list such as train.csv in {root} or {root / 'annotations'}")
     finder = MediaFinder(root)
     return merged(
         _kinetics_row(line, path, finder)
