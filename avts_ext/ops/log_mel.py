@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from avts_ext.ops._library import LIBRARY, TAGS
-from avts_ext.ops.log_mel_spec import LogMelSpec, kernel_of, spec_of
+from avts_ext.ops._pcen_operator import pcen_numpy
+from avts_ext.ops.log_mel_spec import PCEN_FIRST_MEAN, LogMelSpec, kernel_of, spec_of
 
 _INPUTS = "Tensor waveform, Tensor? starts, Tensor? lengths, int clip_length, str spec"
 # `spec` is LogMelSpec.key; a negative `clip_length` means the rest of the row. The second result is
@@ -70,7 +71,8 @@ def _empty_outputs(
     waveform: Tensor, frames: int, key: str, save_mel: bool
 ) -> tuple[Tensor, Tensor]:
     spec, batch = spec_of(key), waveform.shape[:-1]
-    dtype = getattr(torch, spec.dtype) if spec.dtype else _precision(waveform)
+    computed = spec.dtype is None or spec.pcen is not None  # which rounds its own result
+    dtype = _precision(waveform) if computed else getattr(torch, str(spec.dtype))
     out = waveform.new_empty(_values_shape(batch, frames, spec), dtype=dtype)
     mel_shape = (*batch, spec.n_mels, frames) if save_mel else (0,)
     return out, waveform.new_empty(mel_shape, dtype=_precision(waveform))
@@ -308,6 +310,8 @@ def log_mel_spectrogram(
     values, _ = torch.ops.avts.log_mel(
         waveform, starts, lengths, -1 if clip_length is None else clip_length, spec.key, save_mel
     )
+    if spec.pcen is not None:
+        return torch.ops.avts.log_mel_pcen(values, lengths, spec.key)
     if spec.top_db is None:
         return values
     return torch.ops.avts.log_mel_limit_range(values, lengths, spec.key)
@@ -341,13 +345,17 @@ def log_mel_spectrogram_numpy(
         )
     computed = "float64" if waveform.dtype == np.float64 else "float32"
     shape = _values_shape((rows.shape[0],), spec.frames(samples), spec)
-    out = np.empty(shape, dtype=spec.dtype or computed)
+    out = np.empty(shape, dtype=computed if spec.pcen else spec.dtype or computed)
     flat = [None if v is None else np.ascontiguousarray(v).reshape(-1) for v in (starts, lengths)]
     if out.size:
         kernel_of(spec.key).forward(rows, *flat, clip, out, None, threads)
         if spec.top_db is not None:
             _limit_range_numpy(out, flat[1], spec)
-    return out.reshape(*waveform.shape[:-1], *shape[1:])
+        if spec.pcen is not None:
+            present = None if flat[1] is None else spec.frames(flat[1])
+            means = np.full((len(rows), spec.n_mels), PCEN_FIRST_MEAN)
+            out = pcen_numpy(out, present, means, spec.key, threads)
+    return out.astype(spec.dtype or computed, copy=False).reshape(*waveform.shape[:-1], *shape[1:])
 
 
 def _limit_range_numpy(values: np.ndarray, lengths: np.ndarray | None, spec: LogMelSpec) -> None:

@@ -6,7 +6,7 @@ import functools
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from avts_ext._extension import _C
@@ -19,6 +19,43 @@ _UNITS_PER_DB = {
     "log10_clamp": 0.1,
     "db": 1.0,
 }
+
+
+PCEN_FIRST_MEAN = 1.0
+
+
+@dataclass(frozen=True)
+class Pcen:
+    """Per-channel energy normalisation instead of a logarithm (Wang et al., arXiv:1607.05666).
+
+    With E(t) a filter's energy, M(t) = (1 - s) M(t - 1) + s E(t) and M(-1) = 1, the value is
+    (E / (eps + M) ** gain + bias) ** power - bias ** power, as in ``librosa.pcen``, whose defaults
+    these are. It is made for samples in the range of integers: multiply them by 2 ** 31.
+
+    Args:
+        gain: exponent of the mean, >= 0; 0 leaves the level as it is.
+        bias: > 0.
+        power: exponent of the compression, > 0.
+        time_constant_s: of the mean, in seconds, > 0; it determines s.
+        eps: > 0; keeps silence finite.
+
+    Raises:
+        ValueError: an argument is out of its range.
+    """
+
+    gain: float = 0.98
+    bias: float = 2.0
+    power: float = 0.5
+    time_constant_s: float = 0.4
+    eps: float = 1e-6
+
+    def __post_init__(self) -> None:
+        for option in fields(self):
+            value = getattr(self, option.name)
+            lowest_is_allowed = option.name == "gain" and value == 0
+            if not (0 < value < math.inf or lowest_is_allowed):
+                expected = "a number >= 0" if option.name == "gain" else "a number > 0"
+                raise ValueError(f"pcen.{option.name} is {value!r}, expected {expected}")
 
 
 @dataclass(frozen=True)
@@ -63,6 +100,8 @@ class LogMelSpec:
         eps: see ``log``.
         top_db: raise values further than this below the item's largest to that distance, in
             decibels of x whatever the logarithm; None: do not. An item with a NaN becomes NaN.
+        pcen: normalise each filter by its recent mean, see :class:`Pcen`; wants ``log="none"``. A
+            NaN then spoils the later frames of its item too. CPU only.
         mean: subtracted at the very end,
         std: then divided by.
         layout: "mel_time" or "time_mel".
@@ -98,6 +137,7 @@ class LogMelSpec:
     log: str = "ln_add"
     eps: float = 1e-6
     top_db: float | None = None
+    pcen: Pcen | None = None
     mean: float = 0.0
     std: float = 1.0
     layout: str = "mel_time"
@@ -114,9 +154,11 @@ class LogMelSpec:
             object.__setattr__(self, "dtype", name)
             if name not in _DTYPES:
                 raise ValueError(f"dtype is {name!r}, expected one of: {', '.join(_DTYPES)}")
-        object.__setattr__(
-            self, "key", json.dumps({name: getattr(self, name) for name in OPTION_NAMES})
-        )
+        if self.pcen is not None and self.log != "none":
+            raise ValueError(f"log is {self.log!r}, expected 'none' with pcen")
+        values = {name: getattr(self, name) for name in OPTION_NAMES}
+        values["pcen"] = self.pcen and asdict(self.pcen)
+        object.__setattr__(self, "key", json.dumps(values))
         kernel_of(self.key)  # checks the rest
         if self.top_db is not None:
             if not 0 <= self.top_db < math.inf:
@@ -170,7 +212,21 @@ def spec_of(key: str) -> LogMelSpec:
     values = json.loads(key)
     if isinstance(values["window"], list):
         values["window"] = tuple(values["window"])
+    values["pcen"] = values["pcen"] and Pcen(**values["pcen"])
     return LogMelSpec(**values)
+
+
+@functools.lru_cache(maxsize=64)
+def pcen_options(key: str) -> dict[str, float]:
+    """What the compiled PCEN takes, from the key of a spec that has one."""
+    spec = spec_of(key)
+    assert spec.pcen is not None
+    frames = spec.pcen.time_constant_s * spec.sample_rate / spec.hop_length
+    # The pole whose spectrum falls to a half at the time constant's frequency, as librosa has it.
+    smoothing = (math.sqrt(1 + 4 * frames**2) - 1) / (2 * frames**2)
+    options = asdict(spec.pcen) | {"smoothing": smoothing, "mean": spec.mean, "std": spec.std}
+    del options["time_constant_s"]
+    return options
 
 
 @functools.lru_cache(maxsize=64)
@@ -182,7 +238,9 @@ def kernel_of(key: str) -> Any:
 def kernel_options(key: str) -> dict[str, Any]:
     """What the compiled transforms take, from a spec's key."""
     options = json.loads(key)
-    for ours in ("top_db", "dtype"):
+    if options["pcen"]:  # which comes after them, and does the normalisation
+        options |= {"mean": 0.0, "std": 1.0}
+    for ours in ("top_db", "dtype", "pcen"):
         del options[ours]
     options["norm"] = options["norm"] or "none"
     if options["f_max"] is None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 
 from avts_ext._extension import _C
+from avts_ext.ops._pcen_operator import pcen_numpy
 from avts_ext.ops.log_mel import log_mel_spectrogram_numpy
-from avts_ext.ops.log_mel_spec import LogMelSpec
+from avts_ext.ops.log_mel_spec import PCEN_FIRST_MEAN, LogMelSpec
 
 
 class LogMelStream:
@@ -39,9 +41,15 @@ class LogMelStream:
         self._dtype = np.dtype(dtype)
         # The padding, and the dither before it, is done here, on samples in their final format.
         computed = np.float64 if self._dtype == np.float64 else np.float32
+        self._value_dtype = np.dtype(spec.dtype or computed)
         self._inner = dataclasses.replace(
-            spec, center=False, dither=0.0, drop_last=False, dtype=spec.dtype or computed.__name__
+            spec, center=False, dither=0.0, drop_last=False, dtype=self._value_dtype.name
         )
+        if spec.pcen is not None:
+            self._inner = dataclasses.replace(
+                self._inner, pcen=None, mean=0.0, std=1.0, dtype=computed.__name__
+            )
+        self._means = np.full((math.prod(batch_shape), spec.n_mels), PCEN_FIRST_MEAN)
         self._samples = np.empty((*batch_shape, 0), computed)
         self._next_frame = 0  # where it begins in `_samples`, or will begin
         self._fed = 0  # samples in all chunks
@@ -119,9 +127,13 @@ class LogMelStream:
         unneeded = max(0, min(self._next_frame, shown))
         self._samples = self._samples[..., unneeded:].copy()
         self._next_frame -= unneeded
-        return values
+        if self.spec.pcen is None:
+            return values
+        flat = values.reshape(-1, *values.shape[-2:])
+        normalised = pcen_numpy(flat, None, self._means, self.spec.key, threads=1)
+        return normalised.reshape(values.shape).astype(self._value_dtype, copy=False)
 
     def _no_frames(self) -> np.ndarray:
         mels = self.spec.n_mels
         shape = (0, mels) if self.spec.layout == "time_mel" else (mels, 0)
-        return np.empty((*self._samples.shape[:-1], *shape), self._inner.dtype)
+        return np.empty((*self._samples.shape[:-1], *shape), self._value_dtype)

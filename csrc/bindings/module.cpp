@@ -15,6 +15,7 @@ PYBIND11_MODULE(_C, m) {
   });
   avts::bind_build_info(m);
   avts::bind_log_mel(m);
+  avts::bind_pcen(m);
   avts::bind_clip_offset(m);
   avts::bind_sync_loss(m);
 }

@@ -98,12 +98,28 @@ def _logarithm(mel: Tensor, spec: LogMelSpec) -> Tensor:
     return mel
 
 
+def _pcen(mel: Tensor, spec: LogMelSpec) -> Tensor:
+    """(n_mels, frames) energies, frame by frame."""
+    pcen = spec.pcen
+    assert pcen is not None
+    frames = pcen.time_constant_s * spec.sample_rate / spec.hop_length
+    smoothing = (math.sqrt(1 + 4 * frames**2) - 1) / (2 * frames**2)
+    mean, values = torch.ones_like(mel[:, 0]), []
+    for energy in mel.unbind(1):
+        mean = (1 - smoothing) * mean + smoothing * energy
+        scaled = energy / (pcen.eps + mean) ** pcen.gain
+        values.append((scaled + pcen.bias) ** pcen.power - pcen.bias**pcen.power)
+    return torch.stack(values, dim=1)
+
+
 def _item(x: Tensor, spec: LogMelSpec) -> Tensor:
     """(time) -> (n_mels, frames)."""
     spectrum = torch.fft.rfft(_frames(x[None], spec))[0]
     squares = spectrum.real**2 + spectrum.imag**2
     power = squares if spec.power == 2 else squares ** (spec.power / 2)
     values = _logarithm(mel_filterbank(spec).to(x) @ power.transpose(-1, -2), spec)
+    if spec.pcen is not None:
+        values = _pcen(values, spec)
     if spec.top_db is not None:
         units = {"db": 1, "log10_clamp": 0.1}.get(spec.log, math.log(10) / 10)
         values = torch.maximum(values, values.max() - spec.top_db * units)
