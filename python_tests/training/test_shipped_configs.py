@@ -17,7 +17,7 @@ def shortened(name: str, films: Path) -> PretrainConfig:
     config = PretrainConfig.from_yaml(CONFIGS / f"{name}.yaml", f"--data.root={films}")
     stages = tuple(replace(stage, first_epoch=i) for i, stage in enumerate(config.curriculum))
     run = replace(config.run, out_dir="run", epochs=len(stages), batch_size=4, device="cpu")
-    data = replace(config.data, cache_dir=None, workers=0)
+    data = replace(config.data, split=None, cache_dir=None, workers=0)
     return replace(config, data=data, curriculum=stages, run=run)
 
 
