@@ -153,8 +153,8 @@ class Hinges {
     const Buffer<T> video_reach = padded<T>(video_reach_), audio_reach = padded<T>(audio_reach_);
     const Buffer<T> video_doubt = padded<T>(doubts(d.video_norm, d.video_term, kLeast));
     const Buffer<T> audio_doubt = padded<T>(doubts(d.audio_norm, d.audio_term, kLeast));
-    const Buffer<T> video_sums(options_.want_gradient ? round_up(videos, kBlock) * d.video.dim : 0);
-    const Buffer<T> audio_sums(options_.want_gradient ? round_up(audios, kBlock) * d.audio.dim : 0);
+    const Buffer<T> video_sums(options_.want_gradient ? padded_count(videos) * d.video.dim : 0);
+    const Buffer<T> audio_sums(options_.want_gradient ? padded_count(audios) * d.audio.dim : 0);
     std::vector<double> video_slope(videos), audio_slope(audios);
     std::vector<double> row_loss(round_up(videos, kBlock) / kBlock), row_active(row_loss.size());
     sums_.video_pull.resize(videos);
@@ -244,10 +244,7 @@ class Hinges {
 template <typename T>
 double greatest_norm(const Packed<T>& rows) {
   double most = 0;
-  for (int64_t p = 0; p < rows.count; ++p) {
-    const T* row = rows.rows.get() + p * rows.dim;
-    most = std::max(most, kernels<T>().product(row, row, rows.dim));
-  }
+  for (const Moments& m : rows.moments) most = std::max(most, m.square);
   return std::sqrt(most);
 }
 
@@ -261,8 +258,8 @@ struct Softmax {
   bool common;
 
   Softmax(const Pairing<T>& pairing, const Options& options)
-      : video(pairing.video_side, pairing.video_rows, false, false),
-        audio(pairing.audio_side, pairing.audio_rows, false, true),
+      : video(pairing.video_side, pairing.video_rows, false),
+        audio(pairing.audio_side, pairing.audio_rows, true),
         common(greatest_norm(video) * greatest_norm(audio) / options.temperature <
                kCommonReference) {}
 };
@@ -324,8 +321,8 @@ double add_softmax_gradient(const Pairing<T>& pairing, const Options& options,
                             const std::vector<double>& video_reference,
                             const std::vector<double>& audio_reference, Outputs<T>* out) {
   const Softmax<T> rows(pairing, options);
-  const Buffer<T> video_sums(round_up(rows.video.count, kBlock) * rows.video.dim);
-  const Buffer<T> audio_sums(round_up(rows.audio.count, kBlock) * rows.audio.dim);
+  const Buffer<T> video_sums(padded_count(rows.video.count) * rows.video.dim);
+  const Buffer<T> audio_sums(padded_count(rows.audio.count) * rows.audio.dim);
   const Buffer<T> video_at = padded<T>(video_reference), audio_at = padded<T>(audio_reference);
   const Buffer<T> video_factor = padded<T>(exponentials(video_reference));
   const Buffer<T> audio_factor = padded<T>(exponentials(audio_reference));
@@ -355,11 +352,11 @@ double add_softmax_gradient(const Pairing<T>& pairing, const Options& options,
 template <typename T>
 SigmoidSums all_sigmoids(const Pairing<T>& pairing, const Options& options, double factor,
                          Outputs<T>* out) {
-  const Packed<T> video(pairing.video_side, pairing.video_rows, false, false);
-  const Packed<T> audio(pairing.audio_side, pairing.audio_rows, false, true);
+  const Packed<T> video(pairing.video_side, pairing.video_rows, false);
+  const Packed<T> audio(pairing.audio_side, pairing.audio_rows, true);
   const bool gradient = options.want_gradient;
-  const Buffer<T> video_sums(gradient ? round_up(video.count, kBlock) * video.dim : 0);
-  const Buffer<T> audio_sums(gradient ? round_up(audio.count, kBlock) * audio.dim : 0);
+  const Buffer<T> video_sums(gradient ? padded_count(video.count) * video.dim : 0);
+  const Buffer<T> audio_sums(gradient ? padded_count(audio.count) * audio.dim : 0);
   std::vector<SigmoidSums> parts(round_up(video.count, kBlock) / kBlock);
   Blocks<T>(pairing, options, video, audio)
       .for_each([&](const Block<T>& block, int64_t p, int64_t q) {

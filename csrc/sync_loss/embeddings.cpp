@@ -6,70 +6,61 @@ namespace avts::sync_loss {
 namespace {
 
 template <typename T>
-std::vector<double> mean_row(const Side<T>& side, const Rows& order) {
-  std::vector<double> mean(side.dim);
-  for (int64_t i : order.index) {
-    for (int64_t k = 0; k < side.dim; ++k)
-      mean[k] += static_cast<double>(side.rows[i * side.dim + k]);
-  }
-  // Of the elements' own type: their difference from it is then rounded once.
-  for (double& x : mean)
-    x = static_cast<double>(static_cast<T>(x / static_cast<double>(order.count())));
-  return mean;
+std::vector<double> differences(const std::vector<T>& a, const std::vector<T>& b) {
+  std::vector<double> out(a.size());
+  for (size_t k = 0; k < a.size(); ++k)
+    out[k] = static_cast<double>(a[k]) - static_cast<double>(b[k]);
+  return out;
 }
 
 }  // namespace
 
 template <typename T>
-Packed<T>::Packed(const Side<T>& side, const Rows& order, bool centred, bool with_panels)
+std::vector<T> mean_row(const Side<T>& side, const Rows& order) {
+  std::vector<double> sums(side.dim);
+  for (int64_t i : order.index) {
+    kernels<T>().add_to_sums(side.rows + i * side.dim, side.dim, sums.data());
+  }
+  std::vector<T> mean(side.dim);
+  const double count = static_cast<double>(std::max<int64_t>(1, order.count()));
+  for (size_t k = 0; k < mean.size(); ++k) mean[k] = static_cast<T>(sums[k] / count);
+  return mean;
+}
+
+template <typename T>
+Packed<T>::Packed(const Side<T>& side, const Rows& order, const std::vector<T>& centre,
+                  const std::vector<double>& along, bool with_panels)
     : count(order.count()),
       dim(round_up(side.dim, kDimStep)),
-      centre(centred && count ? mean_row(side, order) : std::vector<double>(side.dim)),
-      rows(round_up(count, kBlock) * dim),
-      panels(with_panels ? round_up(count, kBlock) * dim : 0) {
+      rows(padded_count(count) * dim),
+      panels(with_panels ? padded_count(count) * dim : 0),
+      moments(count) {
   for (int64_t p = 0; p < count; ++p) {
-    const T* from = side.rows + order.index[p] * side.dim;
-    T* to = rows.get() + p * dim;
-    for (int64_t k = 0; k < side.dim; ++k) to[k] = from[k] - static_cast<T>(centre[k]);
+    moments[p] = kernels<T>().centre(side.rows + order.index[p] * side.dim, centre.data(),
+                                     along.data(), side.dim, dim, rows.get() + p * dim);
   }
   if (!with_panels) return;
   for (int64_t first = 0; first < count; first += kPanel) {
-    const T* from = rows.get() + first * dim;
-    T* to = panels.get() + first * dim;
-    for (int64_t k = 0; k < dim; ++k) {
-      for (int64_t c = 0; c < kPanel; ++c) to[k * kPanel + c] = from[c * dim + k];
-    }
+    kernels<T>().fill_panel(rows.get() + first * dim, dim, panels.get() + first * dim);
   }
 }
 
 template <typename T>
 Distances<T>::Distances(const Pairing<T>& pairing)
-    : video(pairing.video_side, pairing.video_rows, true, false),
-      audio(pairing.audio_side, pairing.audio_rows, true, true),
-      shift(pairing.video_side.dim) {
-  const int64_t dim = static_cast<int64_t>(shift.size());
-  for (int64_t k = 0; k < dim; ++k) shift[k] = video.centre[k] - audio.centre[k];
-  for (int64_t p = 0; p < video.count; ++p) {
-    const T* row = video.rows.get() + p * video.dim;
-    double norm2 = 0, term = 0;
-    for (int64_t k = 0; k < dim; ++k) {
-      const double x = static_cast<double>(row[k]);
-      norm2 += x * x;
-      term += (x + shift[k]) * (x + shift[k]);
-    }
-    video_norm.push_back(std::sqrt(norm2));
-    video_term.push_back(term);
+    : video_centre(mean_row(pairing.video_side, pairing.video_rows)),
+      audio_centre(mean_row(pairing.audio_side, pairing.audio_rows)),
+      shift(differences(video_centre, audio_centre)),
+      video(pairing.video_side, pairing.video_rows, video_centre, shift, false),
+      audio(pairing.audio_side, pairing.audio_rows, audio_centre, shift, true) {
+  double shift2 = 0;
+  for (double x : shift) shift2 += x * x;
+  for (const Moments& m : video.moments) {
+    video_norm.push_back(std::sqrt(m.square));
+    video_term.push_back(m.square + 2 * m.along + shift2);
   }
-  for (int64_t q = 0; q < audio.count; ++q) {
-    const T* row = audio.rows.get() + q * audio.dim;
-    double norm2 = 0, along = 0;
-    for (int64_t k = 0; k < dim; ++k) {
-      const double x = static_cast<double>(row[k]);
-      norm2 += x * x;
-      along += x * shift[k];
-    }
-    audio_norm.push_back(std::sqrt(norm2));
-    audio_term.push_back(norm2 - 2 * along);
+  for (const Moments& m : audio.moments) {
+    audio_norm.push_back(std::sqrt(m.square));
+    audio_term.push_back(m.square - 2 * m.along);
   }
 }
 
@@ -88,6 +79,8 @@ void for_each_block(int64_t video_count, int64_t audio_count, int threads,
   }
 }
 
+template std::vector<float> mean_row(const Side<float>&, const Rows&);
+template std::vector<double> mean_row(const Side<double>&, const Rows&);
 template struct Packed<float>;
 template struct Packed<double>;
 template struct Distances<float>;

@@ -16,6 +16,9 @@ namespace avts::sync_loss {
 
 inline int64_t round_up(int64_t x, int64_t step) { return (x + step - 1) / step * step; }
 
+// Rows that the kernels may touch: whole tiles and panels.
+inline int64_t padded_count(int64_t count) { return round_up(count, kPanel) + kTileRows; }
+
 // Zeroed memory on cache-line bounds, so that no vector load crosses one.
 template <typename T>
 class Buffer {
@@ -37,28 +40,39 @@ class Buffer {
   std::unique_ptr<T[], Free> data_;
 };
 
-// One side's rows in their places, padded with zeros, minus a common centre.
+// One side's rows in their places, padded with zeros, minus a centre.
 template <typename T>
 struct Packed {
-  int64_t count, dim;          // dim: padded
-  std::vector<double> centre;  // zero where products are wanted
-  Buffer<T> rows;
-  Buffer<T> panels;  // see Block; empty for the video side
+  int64_t count, dim;  // dim: padded
+  Buffer<T> rows;      // padded_count(count) of them
+  Buffer<T> panels;    // see Block; empty for the video side
+  std::vector<Moments> moments;
 
-  Packed(const Side<T>& side, const Rows& order, bool centred, bool with_panels);
+  // centre, along (see Kernels::centre): of the side's own dim.
+  Packed(const Side<T>& side, const Rows& order, const std::vector<T>& centre,
+         const std::vector<double>& along, bool with_panels);
+  // As they are.
+  Packed(const Side<T>& side, const Rows& order, bool with_panels)
+      : Packed(side, order, std::vector<T>(side.dim), std::vector<double>(side.dim), with_panels) {}
 };
+
+// The mean row, zero without rows. Of the elements' own type: the difference from it is then
+// rounded once.
+template <typename T>
+std::vector<T> mean_row(const Side<T>& side, const Rows& order);
 
 // Distances by products. With video rows v = v' + c and audio rows a = a' + e around their centres
 // and s = c - e, d^2 = |v' + s|^2 + (|a'|^2 - 2 s.a') - 2 v'.a'. Centring keeps the products small,
 // and so their rounding, also in a batch that has collapsed to two points.
 template <typename T>
 struct Distances {
+  std::vector<T> video_centre, audio_centre;
+  std::vector<double> shift;  // c - e
   Packed<T> video, audio;
-  std::vector<double> shift;                   // c - e
   std::vector<double> video_norm, audio_norm;  // |v'|, |a'|
   std::vector<double> video_term, audio_term;
 
-  Distances(const Pairing<T>& pairing);
+  explicit Distances(const Pairing<T>& pairing);
 };
 
 // Runs body(video block, audio block) for all pairs of blocks in rounds, within which no two touch

@@ -84,8 +84,34 @@ struct ScreenBlock {
   void* context;
 };
 
+// The least d^2 of disjoint sets of each row's pairs in a block, as far as the products tell, but
+// for the columns [begin[r], end[r]) of video row r. Lowered; the caller sets them to infinity.
+template <typename T>
+struct Minima {
+  static constexpr int kVideoSets = 16;
+  int begin[kBlock], end[kBlock];
+  T video[kBlock][kVideoSets], audio[kTileRows][kBlock];
+};
+
+// A row in eight bits: row = scale * bytes + rest.
+struct ByteRow {
+  float scale;
+  double rest, length;  // |rest|, |scale * bytes|
+  int32_t sum;          // of the bytes
+};
+
+// Of a row r: |r|^2, r.w.
+struct Moments {
+  double square, along;
+};
+
 template <typename T>
 struct Kernels {
+  void (*add_to_sums)(const T* row, int64_t dim, double* sums);
+  // out = row - centre, padded with zeros to padded_dim; its moments with w.
+  Moments (*centre)(const T* row, const T* centre, const double* w, int64_t dim, int64_t padded_dim,
+                    T* out);
+  void (*fill_panel)(const T* rows, int64_t dim, T* panel);  // kPanel rows; see Block
   double (*squared_distance)(const T* a, const T* b, int64_t dim);
   double (*product)(const T* a, const T* b, int64_t dim);
   void (*add_difference)(const T* a, const T* b, double scale, int64_t dim, T* out);
@@ -98,8 +124,12 @@ struct Kernels {
   void (*squared_distances)(const Block<T>&, const HingeBlock<T>&);  // into slopes
   // video_out += slopes . audio, audio_out += slopes^T . video
   void (*multiply_slopes)(const Block<T>&, T* video_out, T* audio_out);
+  void (*find_minima)(const Block<T>&, const ScreenBlock<T>&, Minima<T>*);
   void (*screen)(const Block<T>&, const ScreenBlock<T>&);
-  void (*screen_bytes)(const Block<T>&, const ScreenBlock<T>&);  // null: not on this machine
+  // Null where the machine does not multiply bytes. Quads of `to_bytes` lie `stride` bytes apart.
+  void (*find_byte_minima)(const Block<T>&, const ScreenBlock<T>&, Minima<T>*);
+  void (*screen_bytes)(const Block<T>&, const ScreenBlock<T>&);
+  ByteRow (*to_bytes)(const T* row, int64_t dim, int bias, int64_t stride, uint8_t* out);
 };
 
 struct AllKernels {

@@ -1,9 +1,9 @@
 #include "sync_loss/mine.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cfloat>
 #include <limits>
-#include <numeric>
 
 #include "core/parallel.h"
 #include "core/philox.h"
@@ -104,7 +104,7 @@ struct Screened {
   Buffer<float> threshold;     // no pair beyond it can be among the k nearest
   Buffer<float> floor;         // every pair below it is too near; semi-hard only
   std::vector<float> error;    // of d^2
-  std::vector<float> nearest;  // k per row: upper bounds of the least d^2
+  std::vector<float> nearest;  // k per row: the least d^2 so far, exact but for its rounding
   std::vector<Candidate> candidates;
   std::vector<int32_t> candidate_count;  // -1: too many, rank against all
   std::vector<double> exact_floor;
@@ -125,20 +125,40 @@ struct Screened {
 
   bool wants(int64_t p, float d2) const { return d2 <= threshold[p] && d2 >= floor[p]; }
 
-  // Admissible pairs only. A pair that may lie below the floor lowers no threshold.
-  void lower_threshold(int64_t p, float d2) {
-    if (d2 - error[p] <= exact_floor[p]) return;
+  bool may_lower_threshold(int64_t p, float d2) const {
+    return d2 < nearest[p * k + k - 1] && d2 >= floor[p];
+  }
+
+  // With the exact d^2 of an admissible pair.
+  void lower_threshold(int64_t p, double exact) {
+    const float d2 = static_cast<float>(exact * (1 + 0x1p-22));  // at least `exact`
     float* least = nearest.data() + p * k;
-    if (d2 >= least[k - 1]) return;
+    if (exact <= exact_floor[p] || d2 >= least[k - 1]) return;
     int64_t n = k - 1;
     for (; n > 0 && least[n - 1] > d2; --n) least[n] = least[n - 1];
     least[n] = d2;
-    if (least[k - 1] < FLT_MAX) threshold[p] = least[k - 1] + 2 * error[p];
+    if (least[k - 1] < FLT_MAX) threshold[p] = std::min(threshold[p], least[k - 1] + error[p]);
   }
 
-  void add(int64_t p, int64_t q, float d2) {
+  // With approximate d^2 of `count` admissible pairs, `step` apart.
+  void lower_threshold(int64_t p, const float* d2, int64_t count, int64_t step) {
+    float least[kTileRows];
+    std::fill_n(least, k, kInfinity);
+    for (int64_t n = 0; n < count; ++n) {
+      float x = d2[n * step];
+      for (int64_t m = 0; m < k; ++m) {  // without branches, which would not be foretold
+        const float smaller = std::min(least[m], x);
+        x = std::max(least[m], x);
+        least[m] = smaller;
+      }
+    }
+    threshold[p] = std::min(threshold[p], least[k - 1] + 2 * error[p]);
+  }
+
+  // Whether the row has given up now.
+  bool add(int64_t p, int64_t q, float d2) {
     int32_t& count = candidate_count[p];
-    if (count < 0) return;
+    if (count < 0) return false;
     Candidate* list = candidates.data() + p * capacity;
     if (count == capacity) {
       const float limit = threshold[p];
@@ -147,10 +167,11 @@ struct Screened {
       if (count > capacity * 3 / 4) {
         count = -1;
         threshold[p] = -FLT_MAX;
-        return;
+        return true;
       }
     }
     list[count++] = {static_cast<int32_t>(q), d2};
+    return false;
   }
 };
 
@@ -158,12 +179,18 @@ struct Screen {
   const Pairing<float>& pairing;
   const Options& options;
   Screened video, audio;
+  std::atomic<int64_t> given_up{0};  // rows that the screen does not help
 
   Screen(const Pairing<float>& pairing, const Options& options)
       : pairing(pairing),
         options(options),
         video(pairing.video_rows.count(), options.k),
         audio(pairing.audio_rows.count(), options.k) {}
+
+  double exact(int64_t p, int64_t q) const {
+    const View<float> view = pairing.video();
+    return kernels<float>().squared_distance(view.row(p), view.other_row(q), view.self.dim);
+  }
 };
 
 // Hits of one block's tile row.
@@ -185,13 +212,15 @@ struct Taker {
       const Kind kind = kind_of(s.options.rule, s.pairing.video_rows, p, s.pairing.audio_rows, q);
       admitted[n] = kind > kPositive && s.options.rule.weight[kind] != 0;
       if (!admitted[n]) return;
-      if (s.video.wants(p, d2)) s.video.lower_threshold(p, d2);
-      if (s.audio.wants(q, d2)) s.audio.lower_threshold(q, d2);
+      if (!s.video.may_lower_threshold(p, d2) && !s.audio.may_lower_threshold(q, d2)) return;
+      const double exact = s.exact(p, q);
+      s.video.lower_threshold(p, exact);
+      s.audio.lower_threshold(q, exact);
     });
     for_each([&](int n, int64_t p, int64_t q, float d2) {
       if (!admitted[n]) return;
-      if (s.video.wants(p, d2)) s.video.add(p, q, d2);
-      if (s.audio.wants(q, d2)) s.audio.add(q, p, d2);
+      if (s.video.wants(p, d2) && s.video.add(p, q, d2)) ++s.given_up;
+      if (s.audio.wants(q, d2) && s.audio.add(q, p, d2)) ++s.given_up;
     });
   }
 };
@@ -200,39 +229,28 @@ double greatest(const std::vector<double>& values) {
   return values.empty() ? 0 : *std::max_element(values.begin(), values.end());
 }
 
-// Bytes for the screen: row = scale * bytes + rest.
+// One side in bytes, as ScreenBlock wants them.
 struct Bytes {
-  Buffer<int8_t> bytes;  // count x dim
+  Buffer<uint8_t> bytes;
   Buffer<float> scale;
-  std::vector<double> rest, length;  // |rest|, |scale * bytes|
+  Buffer<int32_t> offset;            // -128 times the sum of a row's bytes
+  std::vector<double> rest, length;  // see ByteRow
 
-  explicit Bytes(const Packed<float>& rows)
-      : bytes(round_up(rows.count, kBlock) * rows.dim),
+  // `bias` is added to each byte of a row, of which `group` lie side by side.
+  Bytes(const Packed<float>& rows, int bias, int group)
+      : bytes(padded_count(rows.count) * rows.dim),
         scale(round_up(rows.count, kBlock)),
+        offset(round_up(rows.count, kBlock)),
         rest(rows.count),
         length(rows.count) {
     for (int64_t p = 0; p < rows.count; ++p) {
-      const float* row = rows.rows.get() + p * rows.dim;
-      int8_t* to = bytes.get() + p * rows.dim;
-      float most = 0;
-      for (int64_t k = 0; k < rows.dim; ++k) most = std::max(most, std::fabs(row[k]));
-      const float step = most / 127;
-      if (step < FLT_MIN) {  // no normal step: all of it is rest
-        for (int64_t k = 0; k < rows.dim; ++k) rest[p] += static_cast<double>(row[k]) * row[k];
-        rest[p] = std::sqrt(rest[p]);
-        continue;
-      }
-      scale[p] = step;
-      double rest2 = 0, length2 = 0;
-      for (int64_t k = 0; k < rows.dim; ++k) {
-        const float whole = std::max(-127.0f, std::min(127.0f, std::nearbyintf(row[k] / step)));
-        to[k] = static_cast<int8_t>(whole);
-        const double stands_for = static_cast<double>(whole) * step, left = row[k] - stands_for;
-        rest2 += left * left;
-        length2 += stands_for * stands_for;
-      }
-      rest[p] = std::sqrt(rest2);
-      length[p] = std::sqrt(length2);
+      uint8_t* to = bytes.get() + p / group * group * rows.dim + p % group * 4;
+      const ByteRow row =
+          kernels<float>().to_bytes(rows.rows.get() + p * rows.dim, rows.dim, bias, group * 4, to);
+      scale[p] = row.scale;
+      offset[p] = -128 * row.sum;
+      rest[p] = row.rest;
+      length[p] = row.length;
     }
   }
 };
@@ -258,20 +276,15 @@ class Screener {
         video_term_(padded(distances_.video_term)),
         audio_term_(padded(distances_.audio_term)) {}
 
-  // Bytes separate well unless the batch is small or nearly collapsed; then float32 does.
-  void run(const Farthest& of_video, const Farthest& of_audio, Screen* screen, bool in_bytes) {
+  // Bytes separate well unless the batch is small, nearly collapsed, or semi-hard with positives as
+  // far as negatives; then float32 does. Returns whether it has got through the batch.
+  bool run(const Farthest& of_video, const Farthest& of_audio, Screen* screen, bool in_bytes) {
+    const int64_t patience = (distances_.video.count + distances_.audio.count) / 64;
     const Distances<float>& d = distances_;
-    ScreenBlock<float> shared{};
     std::unique_ptr<Bytes> video_bytes, audio_bytes;
-    Buffer<uint8_t> interleaved;
-    Buffer<int8_t> byte_panels;
-    Buffer<int32_t> offsets;
     if (in_bytes) {
-      video_bytes = std::make_unique<Bytes>(d.video);
-      audio_bytes = std::make_unique<Bytes>(d.audio);
-      interleaved = interleave(*video_bytes);
-      byte_panels = panels(*audio_bytes, &offsets);
-      shared.video_scale = video_bytes->scale.get();
+      video_bytes = std::make_unique<Bytes>(d.video, 128, kTileRows);
+      audio_bytes = std::make_unique<Bytes>(d.audio, 0, kPanel);
     }
     const auto errors = [&](const std::vector<double>& norm, const std::vector<double>& term,
                             const std::vector<double>& other_norm,
@@ -304,9 +317,10 @@ class Screener {
 
     const bool floors = options_.mining == Mining::semi_hard;
     for_each_block(d.video.count, d.audio.count, options_.threads, [&](int64_t i, int64_t j) {
+      if (in_bytes && screen->given_up > patience) return;
       const int64_t p = i * kBlock, q = j * kBlock;
       Taker taker{screen, p, q};
-      ScreenBlock<float> block = shared;
+      ScreenBlock<float> block{};
       block.video_term = &video_term_[p];
       block.audio_term = &audio_term_[q];
       block.video_threshold = &screen->video.threshold[p];
@@ -316,18 +330,52 @@ class Screener {
       block.take = Taker::take;
       block.context = &taker;
       const Block<float> rows = block_of(d.video, d.audio, i, j);
-      if (!in_bytes) return kernels<float>().screen(rows, block);
+      if (!in_bytes) {
+        if (i == j) look_first(rows, block, kernels<float>().find_minima, screen);
+        return kernels<float>().screen(rows, block);
+      }
       block.quads = d.video.dim / 4;
-      block.video_bytes = interleaved.get() + p * d.video.dim;
-      block.audio_bytes = byte_panels.get() + q * d.video.dim;
+      block.video_bytes = video_bytes->bytes.get() + p * d.video.dim;
+      block.audio_bytes = reinterpret_cast<int8_t*>(audio_bytes->bytes.get()) + q * d.video.dim;
       block.video_scale = &video_bytes->scale[p];
       block.audio_scale = &audio_bytes->scale[q];
-      block.audio_offset = &offsets[q];
+      block.audio_offset = &audio_bytes->offset[q];
+      if (i == j) look_first(rows, block, kernels<float>().find_byte_minima, screen);
       kernels<float>().screen_bytes(rows, block);
     });
+    return !in_bytes || screen->given_up <= patience;
   }
 
  private:
+  // Thresholds from the minima of a block, before each of its pairs would be a hit.
+  template <typename Find>
+  void look_first(const Block<float>& block, const ScreenBlock<float>& rows, const Find& find,
+                  Screen* screen) const {
+    const Taker& taker = *static_cast<const Taker*>(rows.context);
+    if (options_.mining == Mining::semi_hard || pairing_.has_groups || options_.k > kTileRows)
+      return;
+    const auto minima = std::make_unique<Minima<float>>();
+    std::fill_n(minima->video[0], kBlock * Minima<float>::kVideoSets, kInfinity);
+    std::fill_n(minima->audio[0], kTileRows * kBlock, kInfinity);
+    for (int r = 0; r < block.rows; ++r) {
+      const Range same = pairing_.audio_of_video[taker.first_video + r];
+      const auto relative = [&](int64_t q) {
+        return static_cast<int>(
+            std::max<int64_t>(0, std::min<int64_t>(kBlock, q - taker.first_audio)));
+      };
+      minima->begin[r] = relative(same.begin);
+      minima->end[r] = relative(same.end);
+    }
+    find(block, rows, minima.get());
+    constexpr int kSets = Minima<float>::kVideoSets;
+    for (int r = 0; r < block.rows; ++r) {
+      screen->video.lower_threshold(taker.first_video + r, minima->video[r], kSets, 1);
+    }
+    for (int c = 0; c < block.columns; ++c) {
+      screen->audio.lower_threshold(taker.first_audio + c, minima->audio[0] + c, kTileRows, kBlock);
+    }
+  }
+
   static Buffer<float> padded(const std::vector<double>& terms) {
     const int64_t count = static_cast<int64_t>(terms.size());
     Buffer<float> buffer(round_up(count, kBlock));
@@ -337,40 +385,11 @@ class Screener {
     return buffer;
   }
 
-  Buffer<uint8_t> interleave(const Bytes& rows) const {
-    const int64_t dim = distances_.video.dim, count = round_up(distances_.video.count, kBlock);
-    Buffer<uint8_t> out(count * dim);
-    for (int64_t p = 0; p < count; ++p) {
-      uint8_t* to = out.get() + p / kTileRows * kTileRows * dim + p % kTileRows * 4;
-      for (int64_t k = 0; k < dim; ++k) {
-        to[k / 4 * kTileRows * 4 + k % 4] = static_cast<uint8_t>(rows.bytes[p * dim + k] + 128);
-      }
-    }
-    return out;
-  }
-
-  Buffer<int8_t> panels(const Bytes& rows, Buffer<int32_t>* offsets) const {
-    const int64_t dim = distances_.audio.dim, count = round_up(distances_.audio.count, kBlock);
-    Buffer<int8_t> out(count * dim);
-    *offsets = Buffer<int32_t>(count);
-    for (int64_t q = 0; q < count; ++q) {
-      int8_t* to = out.get() + q / kPanel * kPanel * dim + q % kPanel * 4;
-      const int8_t* from = rows.bytes.get() + q * dim;
-      for (int64_t k = 0; k < dim; k += 4) std::memcpy(to + k / 4 * kPanel * 4, from + k, 4);
-      (*offsets)[q] = -128 * std::accumulate(from, from + dim, 0);
-    }
-    return out;
-  }
-
   const Pairing<float>& pairing_;
   const Options& options_;
   const Distances<float> distances_;
   const Buffer<float> video_term_, audio_term_;
 };
-
-int64_t unresolved(const Screened& side) {
-  return std::count(side.candidate_count.begin(), side.candidate_count.end(), -1);
-}
 
 // Only for float32, where the products' own error is far above that of the ranking.
 std::unique_ptr<Screen> screened(const Pairing<double>&, const Options&, const Farthest&,
@@ -385,11 +404,9 @@ std::unique_ptr<Screen> screened(const Pairing<float>& pairing, const Options& o
   Screener screener(pairing, options);
   auto screen = std::make_unique<Screen>(pairing, options);
   constexpr int64_t kLongestByteRow = 1 << 15;  // the products of bytes are summed in 32 bits
-  if (has_byte_products() && videos * audios >= int64_t{1} << 17 &&
+  if (has_byte_products() && videos * audios >= int64_t{1} << 15 &&
       pairing.video_side.dim <= kLongestByteRow) {
-    screener.run(of_video, of_audio, screen.get(), true);
-    if (unresolved(screen->video) + unresolved(screen->audio) <= (videos + audios) / 64)
-      return screen;
+    if (screener.run(of_video, of_audio, screen.get(), true)) return screen;
     screen = std::make_unique<Screen>(pairing, options);
   }
   screener.run(of_video, of_audio, screen.get(), false);

@@ -11,6 +11,37 @@ namespace AVTS_LEVEL {
 extern const AllKernels kKernels;
 namespace {
 
+template <typename T>
+void add_to_sums(const T* row, int64_t dim, double* sums) {
+#pragma omp simd
+  for (int64_t k = 0; k < dim; ++k) sums[k] += static_cast<double>(row[k]);
+}
+
+template <typename T>
+Moments centre(const T* row, const T* centre, const double* w, int64_t dim, int64_t padded_dim,
+               T* out) {
+  double square = 0, along = 0;
+#pragma omp simd reduction(+ : square, along)
+  for (int64_t k = 0; k < dim; ++k) {
+    const T x = row[k] - centre[k];
+    out[k] = x;
+    square += static_cast<double>(x) * static_cast<double>(x);
+    along += static_cast<double>(x) * w[k];
+  }
+  for (int64_t k = dim; k < padded_dim; ++k) out[k] = 0;
+  return {square, along};
+}
+
+template <typename T>
+void fill_panel(const T* rows, int64_t dim, T* panel) {
+  constexpr int kStep = 8;  // rows at a time: reads stay in few cache lines, writes in one
+  for (int64_t first = 0; first < kPanel; first += kStep) {
+    for (int64_t k = 0; k < dim; ++k) {
+      for (int64_t c = first; c < first + kStep; ++c) panel[k * kPanel + c] = rows[c * dim + k];
+    }
+  }
+}
+
 // In double and from differences: what ranks near pairs, and what their distance is.
 template <typename T>
 double squared_distance(const T* a, const T* b, int64_t dim) {
@@ -244,6 +275,25 @@ void multiply_slopes(const Block<T>& block, T* video_out, T* audio_out) {
   multiply_side(block, block.columns, kBlock, 1, block.rows, block.video, audio_out);
 }
 
+template <typename T>
+void find_minima(const Block<T>& block, const ScreenBlock<T>& screen, Minima<T>* minima) {
+  for_each_tile_row<T>(block, [&](int r, int c, const Vec<T>* products) {
+    T d2[kTileColumns<T>];
+    for (int q = 0; q < kTileVectors; ++q) {
+      const Vec<T> terms = load(screen.audio_term + c + q * kLanes<T>) + screen.video_term[r];
+      store<T>(d2 + q * kLanes<T>, terms - 2 * products[q]);
+    }
+    leave_out(minima->begin[r] - c, minima->end[r] - c, kTileColumns<T>, d2);
+    for (int q = 0; q < kTileVectors; ++q) {
+      const Vec<T> found = load(d2 + q * kLanes<T>);
+      T* of_video = minima->video[r] + (c + q * kLanes<T>) % Minima<T>::kVideoSets;
+      T* of_audio = minima->audio[r % kTileRows] + c + q * kLanes<T>;
+      store<T>(of_video, smaller<T>(found, load(of_video)));
+      store<T>(of_audio, smaller<T>(found, load(of_audio)));
+    }
+  });
+}
+
 template <typename T, bool kFloors>
 void screen_tiles(const Block<T>& block, const ScreenBlock<T>& screen) {
   Hit<T> hits[kTileColumns<T>];
@@ -275,7 +325,10 @@ void screen(const Block<T>& block, const ScreenBlock<T>& screen) {
 
 template <typename T>
 constexpr Kernels<T> kernels_of() {
-  return {squared_distance<T>,
+  return {add_to_sums<T>,
+          centre<T>,
+          fill_panel<T>,
+          squared_distance<T>,
           product<T>,
           add_difference<T>,
           add_scaled<T>,
@@ -286,13 +339,18 @@ constexpr Kernels<T> kernels_of() {
           sigmoid<T>,
           squared_distances<T>,
           multiply_slopes<T>,
+          find_minima<T>,
           screen<T>,
+          nullptr,
+          nullptr,
           nullptr};
 }
 
 constexpr Kernels<float> float_kernels() {
   Kernels<float> table = kernels_of<float>();
+  table.find_byte_minima = kFindByteMinima;
   table.screen_bytes = kScreenBytes;
+  table.to_bytes = kToBytes;
   return table;
 }
 

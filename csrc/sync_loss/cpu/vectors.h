@@ -86,6 +86,17 @@ AVTS_INLINE Vec<T> larger(const Vec<T>& a, const Vec<T>& b) {
   return a > b ? a : b;
 }
 template <typename T>
+AVTS_INLINE Vec<T> smaller(const Vec<T>& a, const Vec<T>& b) {
+  return a < b ? a : b;
+}
+// values[begin, end), as far as there are, to infinity.
+template <typename T>
+AVTS_INLINE void leave_out(int begin, int end, int count, T* values) {
+  for (int l = begin < 0 ? 0 : begin; l < (end < count ? end : count); ++l) {
+    values[l] = static_cast<T>(__builtin_inf());
+  }
+}
+template <typename T>
 AVTS_INLINE Vec<T> root(const Vec<T>& x) {
   T lanes[kLanes<T>];
   std::memcpy(lanes, &x, sizeof(x));
