@@ -208,7 +208,8 @@ class ShardBatchSampler(Sampler[list[tuple[int, int]]]):
         self._media_ids = entries.media_ids
         members = _members(entries)
         self._members = list(members.values())
-        self._shard_ids = np.array([media_id(shard) for shard in members], np.int64)
+        names = [shard.rpartition("/")[2] for shard in members]  # which stay when shards move
+        self._shard_ids = np.array([media_id(name) for name in names], np.int64)
         self._batch_size, self._seed = batch_size, seed
         self.n_lanes = max(1, workers)  # of this rank
         self._first_lane = rank * self.n_lanes

@@ -114,6 +114,12 @@ def test_epochs_differ_and_come_back(sharded):
     assert ids_of(loader.epoch(0)) == first
 
 
+def test_moved_shards_come_in_the_same_order(folder, sharded, tmp_path):
+    shutil.copytree(folder / "shards", tmp_path / "moved")
+    moved = entries_of(tmp_path / "moved" / "manifest.parquet")
+    assert list(ShardBatchSampler(moved, 2, 5)) == list(ShardBatchSampler(sharded, 2, 5))
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_resumes_in_the_middle_of_an_epoch(sharded, workers):
     loader = loader_of(sharded, workers)
