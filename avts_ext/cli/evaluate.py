@@ -6,6 +6,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from avts_ext.cli.localize import evaluate_localization
 from avts_ext.cli.sync import evaluate_sync_report
 from avts_ext.data import open_index
 from avts_ext.demo.scores import HeldOut, place_results, score_results
@@ -400,4 +401,5 @@ TASKS = {
     "sync_report": evaluate_sync_report,
     "ucf101": evaluate_ucf101,
     "hmdb51": evaluate_hmdb51,
+    "localization": evaluate_localization,
 }

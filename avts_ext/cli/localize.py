@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 
 from avts_ext.data.media import MediaReader
 from avts_ext.data.probe import probe_open
+from avts_ext.evaluation.report import markdown_table, save_results
+from avts_ext.evaluation.world_scores import open_world
+from avts_ext.localization.annotations import read_annotations
+from avts_ext.localization.controls import random_network
+from avts_ext.localization.evaluate import Case, annotated_cases, score_cases, world_cases
 from avts_ext.localization.file_maps import (
     Excerpt,
     read_excerpt,
@@ -25,6 +33,7 @@ from avts_ext.sync_report.windows import embed_windows
 
 # Of the distance within which 99 % of the calibration files lie; half the confidence is left there.
 _TOO_FAR = 1.5
+_CALIBRATION_CLIPS = 32
 
 
 def localize(
@@ -99,6 +108,69 @@ def localize(
         print(f"{out_dir}: {', '.join([*names, f'{name}.json', f'{name}.heard.png'])}")
     if warning:
         print(f"{file}: {warning}: do not trust these maps")
+
+
+def evaluate_localization(
+    checkpoint: str,
+    data: str,
+    annotations: str | None = None,
+    format: str = "world",
+    sharpen: str | None = "layer1",
+    n_videos: int | None = None,
+    out: str | None = None,
+    seed: int = 0,
+) -> None:
+    """Score where a model finds the sound, for offset-contrast and for plain maps.
+
+    Prints every protocol beside controls: the sound of another video, no sound, an untrained
+    network, and maps that always show the centre, the whole picture, or what moves.
+
+    Args:
+        checkpoint: A model that pretraining saved.
+        data: A generated world, or a folder of media named after the annotated clips.
+        annotations: Boxes of Flickr-SoundNet (its folder of XML files) or VGG-SS (its JSON file).
+        format: "world", "flickr-soundnet" or "vgg-ss".
+        sharpen: Name of an earlier layer of the video tower with a finer grid; "none" for none.
+        n_videos: Score the first so many only.
+        out: JSON file for the results.
+        seed: Of the untrained network.
+    """
+    model = AVTS.load(checkpoint)
+    torch.set_num_threads(1)
+    if (format == "world") != (annotations is None):
+        raise ValueError(f"annotations: got {annotations!r} for the format {format!r}")
+    if annotations is None:
+        cases, missing = world_cases(model, open_world(data, model.config.clip)), 0
+    else:
+        cases, missing = annotated_cases(model, Path(data), read_annotations(annotations, format))
+    cases = cases[:n_videos]
+    if len(cases) < 2:
+        raise ValueError(f"data: got {data!r} with {len(cases)} usable clips, expected two or more")
+    results = score_cases(
+        model,
+        _untrained(model, cases, seed),
+        cases,
+        sharpen=None if sharpen == "none" else sharpen,
+        seed=seed,
+        command="avts " + shlex.join(sys.argv[1:]),
+    )
+    print(markdown_table(results))
+    if missing:
+        print(f"{missing} annotated clips have no usable file in {data}")
+    if out is not None:
+        save_results(results, Path(out))
+        print(f"results: {out}")
+
+
+def _untrained(model: AVTS, cases: Sequence[Callable[[], Case]], seed: int) -> AVTS:
+    clip = model.config.clip
+    first = [case() for case in cases[:_CALIBRATION_CLIPS]]
+    return random_network(
+        model,
+        torch.stack([case.frames[: clip.n_frames] for case in first]),
+        torch.stack([case.waveform[: clip.n_samples] for case in first]),
+        seed,
+    )
 
 
 def _sound_of(path: str, excerpt: Excerpt) -> torch.Tensor:

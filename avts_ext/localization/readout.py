@@ -64,7 +64,8 @@ class SoundMaps:
     """Where the sound comes from, at N moments.
 
     Attributes:
-        maps: (N, H, W) float32, not negative, of any scale; one value per pixel.
+        maps: (N, H, W) float32, not negative; one value per pixel. Of one scale for all recordings
+            and sounds of a model, so that the strength of maps may be compared.
         times_s: (N,) float64, seconds after the first frame.
     """
 
@@ -167,7 +168,8 @@ def locate_sources(
             _mean_one(maps.flip(axes))
             for maps, axes in zip(of_sound, _MIRRORED_AXES[mirror], strict=True)
         ]
-        mean = blur(torch.stack(upright).mean(0), blur_sigma_px)
+        scale = torch.stack([maps.mean() for maps in of_sound]).mean()
+        mean = scale * blur(torch.stack(upright).mean(0), blur_sigma_px)
         steps = torch.arange(len(mean), dtype=torch.float64) * step + grid.first[0]
         found.append(SoundMaps(mean, steps / float(model.config.clip.fps)))
     return found
