@@ -72,7 +72,7 @@ def write_film(path, keyframe_interval, seed):
             container.mux(video.encode(frame))
         container.mux(video.encode(None))
         time_s = np.arange(FILM_S * 44100) / 44100
-        waves = 0.3 * np.sin(2 * np.pi * (300 + 200 * np.sin(time_s)) * time_s)
+        waves = 0.3 * np.sin(2 * np.pi * (500 * time_s + 30 * np.sin(2 * time_s)))
         waves = (waves + rng.normal(0, 0.05, (2, len(time_s)))).astype(np.float32)
         for first in range(0, waves.shape[1], 1024):
             part = np.ascontiguousarray(waves[:, first : first + 1024])

@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from avts_ext.training.health import collapse_warning
 from avts_ext.training.objective import Objective, make_objective, pair_counts
 from avts_ext.training.ranks import Ranks
 from avts_ext.training.schedule import Schedule
+from avts_ext.training.timing import DataClock
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class PretrainResult:
             and "validation_pair_accuracy"; and a "warning" if the embeddings have collapsed.
         skipped: broken files.
         interrupted: whether Ctrl-C ended it.
+        data_shares: of the epochs finished in this run of the program, the part of their time, of
+            0 to 1, that training waited for its data. The first also decodes what is cached.
     """
 
     model_path: Path
@@ -55,6 +58,7 @@ class PretrainResult:
     history: list[dict[str, Any]]
     skipped: SkipReport
     interrupted: bool
+    data_shares: list[float]
 
 
 def pretrain(config: PretrainConfig) -> PretrainResult:
@@ -97,6 +101,7 @@ def pretrain(config: PretrainConfig) -> PretrainResult:
         run.progress.history,
         run.clips.skipped,
         interrupted=run.progress.epoch < config.run.epochs,
+        data_shares=[clock.waiting_share for clock in run.data_clocks],
     )
     if run.ranks.is_first:
         print(_end_message(result, config))
@@ -117,6 +122,7 @@ class _Run:
     schedule: Schedule
     objective: Objective
     progress: Progress
+    data_clocks: list[DataClock] = field(default_factory=list)
 
     @property
     def n_batches(self) -> int:
@@ -160,8 +166,13 @@ def _prepare(config: PretrainConfig) -> _Run:
 def _train_epoch(run: _Run, interrupted: threading.Event) -> bool:
     """Go through the batches that are left of an epoch; whether Ctrl-C stopped it."""
     config, progress, skipped = run.config, run.progress, run.clips.skipped
+    clock = DataClock()
+    batches = (
+        augment(batch, config.data, seed=config.run.seed, epoch=progress.epoch)
+        for batch in run.clips.training.epoch(progress.epoch, progress.batch)
+    )
     bar = tqdm(
-        run.clips.training.epoch(progress.epoch, progress.batch),
+        clock.watch(batches),
         desc=f"epoch {progress.epoch + 1}/{config.run.epochs}",
         initial=progress.batch,
         total=run.n_batches,
@@ -172,7 +183,6 @@ def _train_epoch(run: _Run, interrupted: threading.Event) -> bool:
     for batch in bar:
         step = progress.step(run.n_batches)
         lr = config.optimizer.lr * run.schedule.factor(step)
-        batch = augment(batch, config.data, seed=config.run.seed, epoch=progress.epoch)
         metrics = train_step(
             run.model,
             run.optimizer,
@@ -195,6 +205,9 @@ def _train_epoch(run: _Run, interrupted: threading.Event) -> bool:
         if any(share[2] for share in shares):
             bar.close()
             return True
+    run.data_clocks.append(clock)
+    scalars = {"epoch/data_share": clock.waiting_share, "epoch/data_s": clock.waiting_s}
+    run.folder.log(scalars, progress.step(run.n_batches))
     return False
 
 
@@ -356,6 +369,10 @@ def _end_message(result: PretrainResult, config: PretrainConfig) -> str:
         lines.append(f"loss {last['loss']:.4f}, pair accuracy {last['pair_accuracy']:.3f}")
         if "warning" in last:
             lines.append(f"warning: {last['warning']}")
+    if result.data_shares:
+        shares = ", ".join(f"{share:.1%}" for share in result.data_shares[:3])
+        more = " ..." if len(result.data_shares) > 3 else ""
+        lines.append(f"waiting for data, of the time of each epoch: {shares}{more}")
     lines += [f"model: {result.model_path}", result.skipped.headline]
     if result.interrupted:
         lines.append(f"To go on: the same run with run.resume, out_dir {config.run.out_dir}")

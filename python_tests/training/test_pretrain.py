@@ -60,7 +60,10 @@ def test_a_run_leaves_models_metrics_and_configuration(config: PretrainConfig, c
     assert [line["epoch"] for line in lines] == [1, 2, 3]
     assert "pair_accuracy_hard" not in lines[0] and "pair_accuracy_hard" in lines[2]
     assert PretrainConfig.from_yaml(out / "config.yaml") == config
-    assert "Finished after 3 epochs" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "Finished after 3 epochs" in told
+    assert len(result.data_shares) == 3 and all(0 < share < 1 for share in result.data_shares)
+    assert f"waiting for data, of the time of each epoch: {result.data_shares[0]:.1%}, " in told
     assert AVTS.load(result.model_path).config == config.model
     before, after = load_file(out / "epoch_000.safetensors"), load_file(result.model_path)
     weights = [name for name in before if name.endswith("weight")]
