@@ -26,8 +26,9 @@ def lead(codec: str, sample_rate: int) -> Fraction:
         # A reservoir of 255 bytes at 8 kbit/s, and two frames of 72 ms.
         return Fraction(1, 2)
     if codec == "aac":
-        # Overlapping windows of two frames, which spectral band replication doubles.
-        return min(Fraction(3 * 2048, sample_rate), Fraction(3, 10))
+        # Two frames with overlapping windows, the first perhaps not whole; spectral band
+        # replication doubles their length.
+        return Fraction(3 * 2048, sample_rate)
     return Fraction(3, 10)
 
 

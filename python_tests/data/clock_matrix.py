@@ -143,7 +143,9 @@ def distances_s(case: Case, folder: Path, n_clips: int = 8) -> list[float]:
     """
     path = case.film().write(folder / f"film.{case.container}")
     info, distances = probe(path), []
-    starts = np.random.default_rng(0).uniform(info.start_s, info.end_s - SPEC.duration_s, n_clips)
+    starts = np.random.default_rng(0).uniform(
+        info.start_s + _PRIMING_S, info.end_s - SPEC.duration_s, n_clips
+    )
     with MediaReader(path) as reader:
         for start_s in starts:
             clip = reader.read_clip(start_s, SPEC)
