@@ -11,10 +11,10 @@ import torch
 
 from avts_ext.data.media import MediaReader
 from avts_ext.data.probe import probe_open
+from avts_ext.evaluation.random_network import random_network
 from avts_ext.evaluation.report import markdown_table, save_results
 from avts_ext.evaluation.world_scores import open_world
 from avts_ext.localization.annotations import read_annotations
-from avts_ext.localization.controls import random_network
 from avts_ext.localization.evaluate import Case, annotated_cases, score_cases, world_cases
 from avts_ext.localization.file_maps import (
     Excerpt,

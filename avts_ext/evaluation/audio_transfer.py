@@ -25,8 +25,8 @@ from avts_ext.evaluation.features import (
 from avts_ext.evaluation.fold_scores import COSTS, FoldScores, score_folds
 from avts_ext.evaluation.intervals import wilson_interval
 from avts_ext.evaluation.labelled import LabelledSet
+from avts_ext.evaluation.random_network import random_network
 from avts_ext.evaluation.report import Result, over_seeds
-from avts_ext.localization.controls import random_network
 from avts_ext.models.avts import AVTS
 
 __all__ = ["audio_transfer", "untrained_on"]
@@ -84,7 +84,7 @@ def audio_transfer(
 
 
 def untrained_on(model: AVTS, data: LabelledSet, settings: FeatureSettings, seed: int) -> AVTS:
-    """`controls.random_network`, its audio statistics taken from recordings spread over a set."""
+    """`random_network`, its audio statistics taken from recordings spread over a set."""
     step = max(1, len(data.paths) // _CALIBRATION_CLIPS)
     paths = data.paths[::step][:_CALIBRATION_CLIPS]
     one = FeatureSettings("audio", settings.clip_s, 1)

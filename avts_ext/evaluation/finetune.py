@@ -3,7 +3,7 @@
 Protocol "finetune/1": a linear classifier on the tower's maximum over the picture, pooled over time
 by mean and by maximum, is trained together with the tower on random clips, mirrored half of the
 time. A test recording's class is that with the highest mean probability over three clips. Compare
-with the same from `localization.controls.random_network`: from scratch.
+with the same from `evaluation.random_network`: from scratch.
 """
 
 from __future__ import annotations

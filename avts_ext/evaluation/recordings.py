@@ -17,6 +17,7 @@ from avts_ext.data.clips import Pictures
 from avts_ext.data.placement import Extent
 from avts_ext.evaluation.inference import inference
 from avts_ext.evaluation.probe import conv5_features
+from avts_ext.evaluation.random_network import random_network
 from avts_ext.evaluation.sync import (
     PairScore,
     SyncQuestions,
@@ -25,7 +26,6 @@ from avts_ext.evaluation.sync import (
     score_pairs,
     sync_questions,
 )
-from avts_ext.localization.controls import random_network
 from avts_ext.models.avts import AVTS
 
 __all__ = [
@@ -112,7 +112,7 @@ class _OnDemand(ClipSource):
 
 
 def untrained_network(model: AVTS, recordings: Sequence[Recording], seed: int) -> AVTS:
-    """`controls.random_network`, its statistics from the beginnings of some recordings."""
+    """`random_network`, its statistics from the beginnings of some recordings."""
     spec, device = model.config.clip, _device(model)
     clips = [r.source.read_clip(r.start_s, spec) for r in recordings[:_CALIBRATION_CLIPS]]
     frames = torch.stack([clip.frames for clip in clips]).to(device)

@@ -1,52 +1,18 @@
 """What a map must beat before it may be said to listen.
 
-Two more controls need nothing but `locate`: the sound of another recording, and no sound.
+The others need nothing of their own: the sound of another recording, no sound, and a network that
+has learned nothing (`avts_ext.evaluation.random_network`).
 """
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from avts_ext.evaluation.inference import inference
 from avts_ext.localization.readout import TRACK_SIGMA_S, blur, track
-from avts_ext.models.avts import AVTS
 
-__all__ = ["centre_maps", "motion", "motion_maps", "random_network"]
-
-
-def random_network(model: AVTS, frames: Tensor | None, waveform: Tensor | None, seed: int) -> AVTS:
-    """A network like ``model`` that has learned nothing.
-
-    Its BatchNorm layers take their statistics from the given clips: with those it was built with,
-    a random network would be worse than random, since its activations would have no fixed scale.
-
-    Args:
-        model: a `models.AVTS`; only its configuration and device are used.
-        frames: (B, T, H, W, 3) uint8 clips; None leaves the video half as it was built.
-        waveform: (B, S) float32 sounds; None leaves the audio half as it was built.
-        seed: of the weights.
-
-    Returns:
-        A new model in evaluation mode.
-    """
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        untrained = type(model)(model.config).to(next(model.parameters()).device)
-    norms = [m for m in untrained.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    momenta = [norm.momentum for norm in norms]
-    with inference(untrained):
-        for norm in norms:
-            norm.momentum = 1.0
-            norm.train()
-        if frames is not None:
-            untrained.embed_video(frames)
-        if waveform is not None:
-            untrained.embed_audio(waveform)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    return untrained.eval()
+__all__ = ["centre_maps", "motion", "motion_maps"]
 
 
 def centre_maps(n_maps: int, size: tuple[int, int]) -> Tensor:

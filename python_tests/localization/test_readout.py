@@ -5,8 +5,9 @@ import torch
 from torch import nn
 
 from avts_ext.data.clips import ClipSpec
+from avts_ext.evaluation.random_network import random_network
 from avts_ext.localization import readout
-from avts_ext.localization.controls import centre_maps, random_network
+from avts_ext.localization.controls import centre_maps
 from avts_ext.localization.geometry import CellGrid
 from avts_ext.localization.readout import (
     SoundMaps,

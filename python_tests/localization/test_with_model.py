@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from avts_ext.evaluation.probe import conv5_features
-from avts_ext.localization.controls import random_network
+from avts_ext.evaluation.random_network import random_network
 from avts_ext.localization.readout import locate
 from avts_ext.models.avts import AVTS, AVTSConfig
 

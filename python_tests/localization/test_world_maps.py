@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from avts_ext.data import ClipSpec
+from avts_ext.evaluation.random_network import random_network
 from avts_ext.evaluation.recordings import read_whole
 from avts_ext.evaluation.world_scores import open_world
 from avts_ext.localization import world_maps
-from avts_ext.localization.controls import random_network
 from avts_ext.localization.readout import SoundMaps
 from avts_ext.localization.scores import boxes_at
 from avts_ext.localization.world_maps import (
