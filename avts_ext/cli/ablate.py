@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from avts_ext.ablation.grid import Cell, Grid, Point, Rule
 from avts_ext.ablation.measures import MeasureConfig
 from avts_ext.ablation.subsets import PretrainingSet
 from avts_ext.ablation.tables import markdown_rows, rows_over_seeds, write_all
+from avts_ext.cli.outputs import command_line
 from avts_ext.training import PretrainConfig
 
 
@@ -130,7 +129,7 @@ def _finish(points: Sequence[Point], grid: Grid, name: str, card: dict[str, Any]
         rows_over_seeds(points),
         key=lambda row: (row.first.set_name, row.first.files, row.first.epochs),
     )
-    command = "avts " + shlex.join(sys.argv[1:])
+    command = command_line()
     print(markdown_rows(rows))
     for path in write_all(rows, grid.folder, name, command, card):
         print(path)
