@@ -6,6 +6,7 @@ import json
 import math
 import os
 import platform
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
@@ -15,6 +16,7 @@ from typing import Any
 
 from avts_ext import __version__
 from avts_ext._files import write_atomically
+from avts_ext.data.fingerprint import clips_hash
 
 __all__ = [
     "Result",
@@ -25,12 +27,14 @@ __all__ = [
     "save_results",
 ]
 
+DECODED_CLIPS = "decoded clips"
 _PACKAGES = ("torch", "numpy", "scikit-learn", "av")
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of everything that can move a number."""
+    """Versions of everything that can move a number, and a hash of how known clips decode."""
     found = {name: version(name) for name in _PACKAGES}
+    found[DECODED_CLIPS] = clips_hash()
     return {"avts_ext": __version__, "python": platform.python_version(), **found}
 
 
@@ -144,6 +148,9 @@ def over_seeds(runs: Sequence[Sequence[Result]]) -> list[Result]:
     protocols = [[result.protocol for result in run] for run in runs]
     if not runs or any(names != protocols[0] for names in protocols):
         raise ValueError(f"runs: got protocols {protocols}, expected the same in every run")
+    decoders = {result.versions.get(DECODED_CLIPS) for run in runs for result in run}
+    if len(decoders) > 1:
+        warnings.warn(f"the media were decoded differently in these runs: {decoders}", stacklevel=2)
     return [_mean_result(results) for results in zip(*runs, strict=True)]
 
 

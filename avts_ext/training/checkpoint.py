@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import pickle
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
 from avts_ext._files import write_atomically
+from avts_ext.data.fingerprint import decode_fingerprint, decoder_changes
 from avts_ext.models.avts import AVTS
 from avts_ext.training.config import PretrainConfig
 from avts_ext.training.ranks import Ranks
@@ -144,6 +146,7 @@ class RunFolder:
             "optimizer": optimizer.state_dict(),
             "schedule": schedule.state_dict(),
             "progress": dict(vars(progress)),
+            "decoder": decode_fingerprint(),
         }
         buffer = io.BytesIO()
         torch.save(state, buffer)
@@ -152,8 +155,13 @@ class RunFolder:
     def load_resume(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, schedule: Schedule
     ) -> Progress:
-        """Put everything back into the state of the last `save_resume`."""
+        """Put everything back into the state of the last `save_resume`.
+
+        Warns if media are decoded otherwise than then: the run goes on, but not exactly.
+        """
         state = self._read_resume()
+        if changes := decoder_changes(state.get("decoder", {}), decode_fingerprint()):
+            warnings.warn(f"{self._resume_path}: {changes}", stacklevel=2)
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])

@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 
 from avts_ext.evaluation.report import (
+    DECODED_CLIPS,
     Result,
     load_results,
     markdown_table,
@@ -68,6 +69,12 @@ def test_mean_over_seeds():
     )
     assert mean.spread == pytest.approx(0.02**0.5)
     assert (mean.n, mean.seeds, mean.interval, mean.chance) == (20, (0, 1), None, 0.5)
+
+
+def test_runs_of_different_decoders_are_told():
+    other = replace(BARE, versions=BARE.versions | {DECODED_CLIPS: "0" * 16}, seeds=(1,))
+    with pytest.warns(UserWarning, match="decoded differently in these runs"):
+        over_seeds([[BARE], [other]])
 
 
 @pytest.mark.parametrize(

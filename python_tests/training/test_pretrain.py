@@ -12,9 +12,10 @@ import torch
 from safetensors.torch import load_file
 
 from avts_ext.data import Batch
+from avts_ext.data.fingerprint import decode_fingerprint
 from avts_ext.models.avts import AVTS
 from avts_ext.ops.clip_offset import PairKind
-from avts_ext.training import PretrainConfig, loop, pretrain
+from avts_ext.training import PretrainConfig, checkpoint, loop, pretrain
 from avts_ext.training.augment import augment, random_flips, random_gains
 from avts_ext.training.config import DataConfig, LossConfig, ScheduleConfig
 from avts_ext.training.objective import explicit_pairs, pair_counts
@@ -83,6 +84,18 @@ def test_interrupted_and_resumed_equals_uninterrupted(
     assert not second.interrupted
     assert second.history == whole.history
     assert_same_weights(second.model_path, whole.model_path)
+
+
+def test_resuming_with_another_decoder_warns(
+    config: PretrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        interrupt_at(1, patch)
+        pretrain(config)
+    other = decode_fingerprint() | {"h264_aac.mp4": "0" * 16}
+    monkeypatch.setattr(checkpoint, "decode_fingerprint", lambda: other)
+    with pytest.warns(UserWarning, match="the decoder gives other pictures or sound than before"):
+        pretrain(elsewhere(config, Path(config.run.out_dir), resume=True))
 
 
 def test_workers_do_not_change_the_result(config: PretrainConfig, tmp_path: Path) -> None:
