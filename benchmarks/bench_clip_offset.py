@@ -1,12 +1,15 @@
 """Times the clip-offset sampler beside vectorised PyTorch: equal statistics first, then rounds.
 
-    python benchmarks/bench_clip_offset.py --rounds 31
+    python benchmarks/bench_clip_offset.py --seconds 5
 
-Both draw a video start, an audio start, the audio's medium, the kind and the fallback flag of one
-pair per medium, all four kinds alike, for media of 5 to 15 s that are visited in random order.
-Prints per batch size the median time of a call, the spread of the middle half of the rounds, and
-the median over rounds of the ratio within a round, which is what stays meaningful on a machine that
-is not idle.
+Both draw a video start, an audio start, the audio's medium, the kind and the fallback flag, all
+four kinds alike, for media of 5 to 15 s; a set has 1,000 media, or as many as there are pairs.
+Timed are the compiled function on memory it is given (raw), the operator, `ClipStarts.draw`, and
+the same distributions in whole-tensor operations (torch).
+
+All run on one thread, and what is told is the CPU time of that thread: the time of a call on an
+idle machine. Prints per number of pairs the median over rounds, the spread of the middle half, and
+the median of the ratio within a round.
 """
 
 import argparse
@@ -86,29 +89,42 @@ def check_equal_statistics():
 
 
 def seconds_per_call(function, calls):
-    start = time.perf_counter()
+    start = time.thread_time()
     for _ in range(calls):
         function()
-    return (time.perf_counter() - start) / calls
+    return (time.thread_time() - start) / calls
 
 
-def forms(batch):
-    """What is timed: name to a call without arguments. Queries differ from call to call."""
+def forms(batch, shuffled):
+    """What is timed: name to a call without arguments. No call repeats the one before it."""
     starts = table_of(max(batch, 1000))
-    queries = itertools.cycle([torch.randperm(len(starts))[:batch] for _ in range(16)])
+    order = torch.randperm if shuffled else torch.arange
+    queries = itertools.cycle([order(len(starts)).roll(i)[:batch] for i in range(16)])
     table = (starts.media, starts.ranges)
     limits = (starts.hard_distance, starts.min_offset, starts.max_offset, BOUNDS)
-    operator = torch.ops.avts.clip_offset
+    operator = torch.ops.avts.clip_offset.default
     out = operator(*table, next(queries), *limits, 0, 0, 0, 1)
-    threads = torch.get_num_threads()
+    epochs = itertools.count()
     peer = TorchSampler(starts)
     proportions = dict.fromkeys(KINDS, 1.0)
     return {
-        "raw": lambda: _C.clip_offset(*table, next(queries), *limits, 0, 0, 0, threads, *out),
-        "op": lambda: operator(*table, next(queries), *limits, 0, 0, 0, 1),
-        "draw": lambda: starts.draw(next(queries), seed=0, proportions=proportions),
+        "raw": lambda: _C.clip_offset(*table, next(queries), *limits, 0, next(epochs), 0, 1, *out),
+        "op": lambda: operator(*table, next(queries), *limits, 0, next(epochs), 0, 1),
+        "draw": lambda: starts.draw(
+            next(queries), seed=0, epoch=next(epochs), proportions=proportions
+        ),
         "torch": lambda: peer(next(queries)),
     }
+
+
+def rounds_of(functions, calls, seconds):
+    times = {name: [] for name in functions}
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(times["raw"]) < 5:
+        for name, function in functions.items():
+            function()  # caches: the one before it used much memory or little
+            times[name].append(seconds_per_call(function, calls))
+    return times
 
 
 def cell(times):
@@ -119,28 +135,24 @@ def cell(times):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 64, 1024, 16384, 262144])
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=31)
+    parser.add_argument("--seconds", type=float, default=5.0, help="per number of pairs")
+    parser.add_argument("--shuffled", action="store_true", help="visit the media in random order")
     args = parser.parse_args()
-    torch.set_num_threads(args.threads)
+    torch.set_num_threads(1)
     torch.manual_seed(0)
     check_equal_statistics()
     print(
         f"torch {torch.__version__}, {platform.machine()}, "
-        f"level {avts_ext.build_info()['cpu_level']}, {args.threads} threads, one pair per medium\n"
-        "us: median (middle half); torch / x: median ratio within a round"
+        f"level {avts_ext.build_info()['cpu_level']}, one thread, "
+        f"media {'shuffled' if args.shuffled else 'in order'}\n"
+        "CPU us: median (middle half); torch / x: median ratio within a round"
     )
     print("| pairs | raw | op | draw | torch | torch / raw | torch / op | torch / draw |")
     print("|---|---|---|---|---|---|---|---|")
     for batch in args.batches:
-        calls = max(1, 16384 // batch)
-        functions = forms(batch)
-        for function in functions.values():  # caches, threads
-            function()
-        times = {name: [] for name in functions}
-        for _ in range(args.rounds):
-            for name, function in functions.items():
-                times[name].append(seconds_per_call(function, calls))
+        times = rounds_of(
+            forms(batch, args.shuffled), calls=max(1, 1024 // batch), seconds=args.seconds
+        )
         cells = [cell(values) for values in times.values()]
         for name in ("raw", "op", "draw"):
             pairs = zip(times["torch"], times[name], strict=True)

@@ -36,8 +36,8 @@ def empty_outputs(
     draws: int,
 ) -> tuple[Tensor, ...]:
     """Memory for the results, after all checks that do not read values; works on fake tensors."""
-    _check_table("media", media)
-    _check_table("ranges", ranges)
+    _check_table("media", media, 4)
+    _check_table("ranges", ranges, 2)
     if query.dtype != torch.int64 or query.dim() != 1:
         raise ValueError(
             f"query is {query.dtype} of shape {tuple(query.shape)}, expected 1-D torch.int64"
@@ -65,11 +65,16 @@ def _check_range(name: str, value: int, least: int, most: int) -> None:
         raise ValueError(f"{name} is {value}, expected {least} to {most}")
 
 
-def _check_table(name: str, table: Tensor) -> None:
-    if table.dtype != torch.int64 or table.dim() != 2 or 0 in table.shape or table.shape[1] != 2:
+def _check_table(name: str, table: Tensor, columns: int) -> None:
+    if (
+        table.dtype != torch.int64
+        or table.dim() != 2
+        or table.shape[1] != columns
+        or not len(table)
+    ):
         raise ValueError(
             f"{name} is {table.dtype} of shape {tuple(table.shape)}, expected torch.int64 of shape "
-            "(1 or more, 2)"
+            f"(1 or more, {columns})"
         )
 
 

@@ -59,8 +59,9 @@ class ClipStarts:
     media, so a data set keeps one of these and draws per item.
 
     Attributes:
-        media: (N + 1, 2) int64; row m has the id of medium m and the index of its first range of
-            consecutive starts. Its ranges end where those of the next row begin.
+        media: (N + 1, 4) int64; row m has the id of medium m, the index of its first range of
+            consecutive starts, and that range's row. Its ranges end where those of the next medium
+            begin.
         ranges: (R + 1, 2) int64; row r has the first start of range r in grid steps, and the number
             of starts in all ranges before.
         hard_distance: least distance of a hard pair's starts, in grid steps.
@@ -334,13 +335,13 @@ def _starts(
         room = width > 0
         owner = torch.arange(count, device=first.device).repeat_interleave(spans)[room]
         first, width = first[room], width[room]
-        ranges = torch.bincount(owner, minlength=count)
-        if not ranges.all():
-            i = int((ranges == 0).nonzero()[0])
+        ranges_each = torch.bincount(owner, minlength=count)
+        if not ranges_each.all():
+            i = int((ranges_each == 0).nonzero()[0])
             raise ValueError(
                 f"valid stretches of medium {i} are too short, expected room for a clip"
             )
-        first_range = _exclusive_sums(ranges)
+        first_range = _exclusive_sums(ranges_each)
     if media_ids is None:
         media_ids = torch.arange(count, device=first.device)
     elif media_ids.dtype != torch.int64 or media_ids.shape != (count,):
@@ -348,9 +349,11 @@ def _starts(
             f"media_ids is {media_ids.dtype} of shape {tuple(media_ids.shape)}, expected one "
             f"torch.int64 per duration, ({count},)"
         )
+    ranges = torch.stack([_with_zero(first), _exclusive_sums(width)], dim=1)
+    media = torch.stack([_with_zero(media_ids), first_range], dim=1)
     return ClipStarts(
-        torch.stack([_with_zero(media_ids), first_range], dim=1),
-        torch.stack([_with_zero(first), _exclusive_sums(width)], dim=1),
+        torch.cat([media, ranges[first_range]], dim=1),
+        ranges,
         hard_distance,
         min_offset,
         max_offset,

@@ -29,7 +29,7 @@ ClipOffsetArguments clip_offset_arguments(pybind11::handle media_table,
                          int64_t columns) {
     return view(tensor, name).expect_dtype(dtype).expect_shape({rows, columns}).expect_contiguous();
   };
-  const TensorView rows_of_media = table(media_table, "media", DType::i64, -1, 2);
+  const TensorView rows_of_media = table(media_table, "media", DType::i64, -1, 4);
   const TensorView rows_of_ranges = table(range_table, "ranges", DType::i64, -1, 2);
   const ClipMedia media{rows_of_media.as<Medium>(), rows_of_ranges.as<StartRange>(),
                         rows_of_media.shape[0] - 1, rows_of_ranges.shape[0] - 1};

@@ -49,40 +49,46 @@ AVTS_HOST_DEVICE static inline int64_t reach(int64_t kind, const ClipStarts& sta
   return widest;
 }
 
-// draw_in_one_range() for media of any number of ranges.
-AVTS_HOST_DEVICE static inline Starts<ScalarLane> draw_in_ranges(int64_t kind,
-                                                                 const ClipStarts& own,
-                                                                 const ClipStarts& other,
-                                                                 const PairBits& bits,
-                                                                 const ClipOffsetOptions& options) {
-  if (kind == kPositive || kind == kEasy) {
-    const int64_t video = own.at(below(bits.random[0], own.count()));
-    return {video, kind == kEasy ? other.at(below(bits.random[1], other.count())) : video};
-  }
-  const PairStarts two = kind == kHard
-                             ? draw_distant(own, options.hard_distance, bits.random)
-                             : draw_near(own, options.min_offset, options.max_offset, bits.random);
-  const bool audio_late = bits.choice >> 32 & 1;
-  return {audio_late ? two.early : two.late, audio_late ? two.late : two.early};
-}
-
-// `draw` counts from options.first_draw.
-AVTS_HOST_DEVICE static inline ClipPair draw_pair(const ClipMedia& media, int64_t medium,
-                                                  uint32_t draw, const ClipOffsetOptions& options) {
+// draw_pair() for media of any number of ranges.
+AVTS_HOST_DEVICE static inline ClipPair draw_in_ranges(const ClipMedia& media, int64_t medium,
+                                                       const PairBits& bits,
+                                                       const ClipOffsetOptions& options) {
   if (!media.has_starts(medium)) return {0, 0, medium, kNoPair, false};
-  const PairBits bits = pair_bits(media.medium[medium].id, options.first_draw + draw, options);
   const ClipStarts own = media.starts(medium);
   const int64_t wanted = wanted_kind<ScalarLane>(bits.choice, options);
   const int64_t kind = possible_kind<ScalarLane>(wanted, reach(wanted, own), media.count, options);
   const int64_t partner = partner_of<ScalarLane>(kind, medium, media.count, bits.random[2]);
   if (!media.has_starts(partner)) return {0, 0, partner, kNoPair, false};
-  const ClipStarts other = media.starts(partner);
-  const Starts<ScalarLane> starts =
-      own.ranges == 1 && other.ranges == 1
-          ? draw_in_one_range<ScalarLane>(kind, {own.first(), own.count()},
-                                          {other.first(), other.count()}, bits.choice,
-                                          bits.random[0], bits.random[1], options)
-          : draw_in_ranges(kind, own, other, bits, options);
+  ClipPair pair{0, 0, partner, static_cast<PairKind>(kind), kind != wanted};
+  if (kind == kPositive || kind == kEasy) {
+    const ClipStarts other = media.starts(partner);
+    pair.video_start = own.at(below(bits.random[0], own.count()));
+    pair.audio_start =
+        kind == kEasy ? other.at(below(bits.random[1], other.count())) : pair.video_start;
+    return pair;
+  }
+  const PairStarts two = kind == kHard
+                             ? draw_distant(own, options.hard_distance, bits.random)
+                             : draw_near(own, options.min_offset, options.max_offset, bits.random);
+  const bool audio_late = bits.choice >> 32 & 1;
+  pair.video_start = audio_late ? two.early : two.late;
+  pair.audio_start = audio_late ? two.late : two.early;
+  return pair;
+}
+
+// `draw` counts from options.first_draw.
+AVTS_HOST_DEVICE static inline ClipPair draw_pair(const ClipMedia& media, int64_t medium,
+                                                  uint32_t draw, const ClipOffsetOptions& options) {
+  const PairBits bits = pair_bits(media.medium[medium].id, options.first_draw + draw, options);
+  const OneRange<ScalarLane> own = one_range_of(media, medium);
+  if (own.count == 0) return draw_in_ranges(media, medium, bits, options);
+  const int64_t wanted = wanted_kind<ScalarLane>(bits.choice, options);
+  const int64_t kind = possible_kind<ScalarLane>(wanted, own.count, media.count, options);
+  const int64_t partner = partner_of<ScalarLane>(kind, medium, media.count, bits.random[2]);
+  const OneRange<ScalarLane> other = one_range_of(media, partner);
+  if (other.count == 0) return draw_in_ranges(media, medium, bits, options);
+  const Starts<ScalarLane> starts = draw_in_one_range<ScalarLane>(
+      kind, own, other, bits.choice, bits.random[0], bits.random[1], options);
   return {starts.video, starts.audio, partner, static_cast<PairKind>(kind), kind != wanted};
 }
 

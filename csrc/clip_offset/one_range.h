@@ -77,11 +77,10 @@ struct OneRange {
 
 AVTS_HOST_DEVICE static inline OneRange<ScalarLane> one_range_of(const ClipMedia& media,
                                                                  int64_t m) {
-  const int64_t begin = media.medium[m].first_range, end = media.medium[m + 1].first_range;
-  if (begin < 0 || end - begin != 1 || end > media.ranges) return {0, 0};
-  const StartRange* range = media.range + begin;
-  const int64_t count = range[1].rank - range[0].rank;
-  return {range[0].first, count > 0 ? count : 0};
+  const Medium &medium = media.medium[m], &next = media.medium[m + 1];
+  const int64_t count = next.range.rank - medium.range.rank;
+  if (next.first_range - medium.first_range != 1 || count <= 0) return {0, 0};
+  return {medium.range.first, count};
 }
 
 template <typename Lane>

@@ -39,14 +39,16 @@ struct ClipStarts {
   }
 };
 
+// A draw from a large set waits for memory, not arithmetic: of a medium with one range, as nearly
+// all have, this row and the next one tell everything.
 struct Medium {
   int64_t id;
   int64_t first_range;  // its ranges end where those of the next medium begin
+  StartRange range;     // the first of them
 };
 
-// Two small rows side by side per medium: a draw from a large set waits for memory, not arithmetic.
 struct ClipMedia {
-  const Medium* medium;     // (count + 1), the last one for its first_range
+  const Medium* medium;     // (count + 1), the last one for its first_range and rank
   const StartRange* range;  // (ranges + 1), the last one for its rank
   int64_t count, ranges;
 

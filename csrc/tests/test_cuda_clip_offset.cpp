@@ -53,13 +53,13 @@ struct Table {
   explicit Table(int64_t count) {
     int64_t rank = 0;
     for (int64_t m = 0; m < count; ++m) {
-      medium.push_back({m * 1000003 - 50, static_cast<int64_t>(range.size())});
+      medium.push_back({m * 1000003 - 50, static_cast<int64_t>(range.size()), {0, rank}});
       for (int64_t r = 0; r <= m % 3; ++r) {
         range.push_back({r * 400, rank});
         rank += 1 + (m + r) * 37 % 300;
       }
     }
-    medium.push_back({0, static_cast<int64_t>(range.size())});
+    medium.push_back({0, static_cast<int64_t>(range.size()), {0, rank}});
     range.push_back({0, rank});
   }
   ClipMedia media() const {

@@ -463,7 +463,7 @@ def test_bad_ticks_are_named(change, message):
 
 
 TABLE = {
-    "media": torch.tensor([[3, 0], [4, 1], [0, 3]]),
+    "media": torch.tensor([[3, 0, 0, 0], [4, 1, 0, 50], [0, 3, 0, 110]]),
     "ranges": torch.tensor([[0, 0], [0, 50], [90, 60], [0, 110]]),
     "query": torch.tensor([1, 0, 1]),
     "hard_distance": 20,
@@ -481,11 +481,11 @@ TABLE = {
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"media": torch.zeros(3, 2)}, r"media is torch.float32 of shape \(3, 2\), expected"),
+        ({"media": torch.zeros(3, 4)}, r"media is torch.float32 of shape \(3, 4\), expected"),
         ({"media": torch.tensor([0, 1])}, r"media is torch.int64 of shape \(2,\)"),
         (
-            {"media": torch.zeros(0, 2).long()},
-            r"media is .* \(0, 2\), expected .* \(1 or more, 2\)",
+            {"media": torch.zeros(0, 4).long()},
+            r"media is .* \(0, 4\), expected .* \(1 or more, 4\)",
         ),
         ({"ranges": torch.zeros(3, 3).long()}, r"ranges is torch.int64 of shape \(3, 3\)"),
         ({"query": torch.tensor([1], dtype=torch.int32)}, "query is torch.int32"),
@@ -514,7 +514,8 @@ def test_the_operator_and_its_fake_refuse_alike(device, change, message):
     "first_range", [[0, 1, 4], [-1, 1, 3], [0, 1, 1], [0, 4, 3], [2, 1, 3], [0, 1, 2**62]]
 )
 def test_a_broken_table_is_refused_before_it_leads_out_of_memory(first_range):
-    media = torch.stack([torch.tensor([3, 4, 0]), torch.tensor(first_range)], dim=1)
+    media = TABLE["media"].clone()
+    media[:, 1] = torch.tensor(first_range)
     with pytest.raises(ValueError, match=r"medium [01] is too short for a clip"):
         torch.ops.avts.clip_offset(**{**TABLE, "media": media})
 

@@ -22,7 +22,8 @@ def table(count):
     )
     ids = torch.randint(-(2**63), 2**63 - 1, (count + 1,))
     first = torch.cat([nth * 10**8, zero])
-    return torch.stack([ids, first_range], 1), torch.stack([first, rank], 1)
+    ranges = torch.stack([first, rank], 1)
+    return torch.cat([torch.stack([ids, first_range], 1), ranges[first_range]], 1), ranges
 
 
 @pytest.mark.parametrize("seed", ["0", "1"], ids=["in order", "shuffled"])
