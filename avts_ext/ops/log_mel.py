@@ -15,7 +15,8 @@ from avts_ext.ops.log_mel_spec import PCEN_FIRST_MEAN, LogMelSpec, kernel_of, sp
 
 _INPUTS = "Tensor waveform, Tensor? starts, Tensor? lengths, int clip_length, str spec"
 # `spec` is LogMelSpec.key; a negative `clip_length` means the rest of the row. The second result is
-# what the logarithm is taken of, which the gradient needs; it is empty without `save_mel`.
+# what the logarithm is taken of, which the gradient needs; it is empty without `save_mel`. With it
+# `top_db` has yet to be applied to the first result, by an operation that has a gradient.
 LIBRARY.define(f"log_mel({_INPUTS}, bool save_mel) -> (Tensor, Tensor)", tags=TAGS)
 LIBRARY.define(f"log_mel_backward(Tensor grad, Tensor mel, {_INPUTS}) -> Tensor", tags=TAGS)
 
@@ -88,6 +89,34 @@ def _flat(values: Tensor | None) -> Tensor | None:
     return None if values is None else values.reshape(-1).contiguous()
 
 
+def _missing_frames(values: Tensor, lengths: Tensor, key: str) -> Tensor:
+    """Which values are of frames that an item is too short for; (..., 1, frames) or so."""
+    spec = spec_of(key)
+    time_dim = -2 if spec.layout == "time_mel" else -1
+    index = torch.arange(values.shape[time_dim], device=values.device)
+    return (index >= spec.frames(lengths)[..., None]).unsqueeze(-1 if time_dim == -2 else -2)
+
+
+def _limit_range(values: Tensor, lengths: Tensor | None, key: str) -> Tensor:
+    """Raises what is further than the dynamic range below its item's largest value."""
+    limit = spec_of(key).dynamic_range
+    if lengths is None:
+        return torch.clamp(values, min=values.amax((-2, -1), keepdim=True) - limit)
+    missing = _missing_frames(values, lengths, key)
+    largest = values.masked_fill(missing, -torch.inf).amax((-2, -1), keepdim=True)
+    return torch.clamp(values, min=largest - limit).masked_fill(missing, 0)
+
+
+def _limit_range_(values: Tensor, lengths: Tensor | None, key: str) -> None:
+    """The same in place, which a gradient would forbid."""
+    if lengths is not None:
+        missing = _missing_frames(values, lengths, key)
+        values.masked_fill_(missing, -torch.inf)
+    values.clamp_(min=values.amax((-2, -1), keepdim=True) - spec_of(key).dynamic_range)
+    if lengths is not None:
+        values.masked_fill_(missing, 0)
+
+
 def forward_by(
     run: Callable[..., None],
     waveform: Tensor,
@@ -104,6 +133,8 @@ def forward_by(
         inputs = (_rows(waveform), _flat(starts), _flat(lengths), clip_length)
         flat_mel = mel.view(-1, *mel.shape[-2:]) if save_mel else None
         run(key, inputs, out.view(-1, *out.shape[-2:]), flat_mel)
+        if spec_of(key).top_db is not None and not save_mel:
+            _limit_range_(out, lengths, key)
     return out, mel
 
 
@@ -241,21 +272,6 @@ torch.library.register_vmap("avts::log_mel", _log_mel_vmap, lib=LIBRARY)
 torch.library.register_vmap("avts::log_mel_backward", _log_mel_backward_vmap, lib=LIBRARY)
 
 
-def _limit_range(values: Tensor, lengths: Tensor | None, key: str) -> Tensor:
-    """Raises what is further than the dynamic range below its item's largest value."""
-    spec = spec_of(key)
-    if lengths is None:
-        floor = values.amax((-2, -1), keepdim=True) - spec.dynamic_range
-        return torch.clamp(values, min=floor)
-    time_dim = -2 if spec.layout == "time_mel" else -1
-    index = torch.arange(values.shape[time_dim], device=values.device)
-    missing = index >= spec.frames(lengths)[..., None]
-    missing = missing.unsqueeze(-1 if time_dim == -2 else -2)
-    largest = values.masked_fill(missing, -torch.inf).amax((-2, -1), keepdim=True)
-    limited = torch.clamp(values, min=largest - spec.dynamic_range)
-    return limited.masked_fill(missing, 0)
-
-
 # An operator only so that compilers, which stumble over a spec's methods, see one call.
 LIBRARY.define("log_mel_limit_range(Tensor values, Tensor? lengths, str spec) -> Tensor", tags=TAGS)
 LIBRARY.impl("log_mel_limit_range", _limit_range, "CompositeImplicitAutograd")
@@ -312,7 +328,7 @@ def log_mel_spectrogram(
     )
     if spec.pcen is not None:
         return torch.ops.avts.log_mel_pcen(values, lengths, spec.key)
-    if spec.top_db is None:
+    if spec.top_db is None or not save_mel:
         return values
     return torch.ops.avts.log_mel_limit_range(values, lengths, spec.key)
 
@@ -359,7 +375,7 @@ def log_mel_spectrogram_numpy(
 
 
 def _limit_range_numpy(values: np.ndarray, lengths: np.ndarray | None, spec: LogMelSpec) -> None:
-    """:func:`_limit_range` in place, item by item."""
+    """What :func:`_limit_range_` does, item by item."""
     for i, item in enumerate(values):
         present = item
         if lengths is not None:
