@@ -30,7 +30,7 @@ def index(
 
     Args:
         root: the folder; or a manifest, of which only the report is printed.
-        output: the manifest to write or bring up to date.
+        output: the manifest to write or bring up to date; also -o.
         dataset: published data set that the folder holds, whose lists tell files, splits and
             labels: kinetics400, kinetics600, kinetics700, kinetics700_2020, audioset, vggsound,
             soundnet, esc50, dcase2014, ucf101 or hmdb51. By default all media files are taken.

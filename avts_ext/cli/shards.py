@@ -14,7 +14,8 @@ def shards(
 
     Args:
         manifest: made by `avts index`.
-        output: folder for the tar files and for their manifest, from which training can read.
+        output: folder for the tar files and for their manifest, from which training can read;
+            also -o.
         files_per_shard: number of files in each.
         url: where the tar files will be read from, such as https://example.org/films or
             "pipe:aws s3 cp s3://films"; by default from beside their manifest.

@@ -108,9 +108,10 @@ def coverage_table(facts: dict[str, Any]) -> str:
     for name, found in [*facts["splits"].items(), ("classes", facts["classes"])]:
         numbers = ["" if found[column] is None else f"{found[column]:,}" for column in columns]
         line = " ".join(f"{number:>10}" for number in numbers) + f"  {name}"
-        if found["official"] not in (None, found["listed"]):
-            line += "  <- the lists are not the published ones, or not all"
-        lines.append(line)
+        differs = found["official"] not in (None, found["listed"])
+        lines.append(line + " *" * differs)
+    if any(line.endswith(" *") for line in lines):
+        lines.append("* not as published: the lists are other ones, or not all, or of a share")
     if facts["official_source"]:
         lines.append(f"official: {facts['official_source']}")
     return "\n".join(lines)

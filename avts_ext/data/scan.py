@@ -118,6 +118,8 @@ def _still_known(
 
 def _holds(row: ManifestRow, stub: ManifestRow) -> bool:
     """Whether an earlier examination was of the same content, and looked as closely."""
+    if row.fault is Fault.CRASH:
+        return False  # it may have been memory that was short, or an FFmpeg that is replaced now
     same = (row.tracks, row.n_bytes, row.mtime_ns) == (stub.tracks, stub.n_bytes, stub.mtime_ns)
     return same and row.every_frame >= stub.every_frame
 

@@ -137,10 +137,14 @@ def test_a_file_that_crashes_the_decoder_is_named(broken_folder, tmp_path, monke
         return real(path, *arguments)
 
     real = scan_module.examine
-    monkeypatch.setattr(scan_module, "examine", crash)
-    found = scan_folder(broken_folder[0] / "sub", tmp_path / "manifest.parquet")
+    with monkeypatch.context() as patch:
+        patch.setattr(scan_module, "examine", crash)
+        found = scan_folder(broken_folder[0] / "sub", tmp_path / "manifest.parquet")
     assert faults_of(found) == {"good.MKV": Fault.CRASH}
     assert "SIGKILL" in found.rows[1].message
+    examined = count_examined(monkeypatch)
+    assert faults_of(scan_folder(broken_folder[0] / "sub", tmp_path / "manifest.parquet")) == {}
+    assert examined == ["good.MKV"]
 
 
 def test_listed_files_bring_their_labels_and_holes_are_told(broken_folder, tmp_path):
