@@ -30,6 +30,7 @@ class Fault(str, enum.Enum):
     SILENT = "silent"
     STATIC = "static picture"
     CRASH = "crashes the decoder"
+    HANG = "hangs the decoder"
     MISSING = "missing"
 
     def __str__(self) -> str:

@@ -18,7 +18,9 @@ from avts_ext.data.examine import examine
 from avts_ext.data.faults import Fault, MediaError
 from avts_ext.data.index import media_paths
 from avts_ext.data.manifest import Manifest, ManifestRow, read_manifest, write_manifest
-from avts_ext.data.processes import ProcessDiedError, map_unordered
+from avts_ext.data.processes import NoAnswerError, ProcessDiedError, map_unordered
+
+_PATIENCE_S = 3600.0  # with one file; a film of hours takes minutes
 
 
 def scan_folder(
@@ -139,8 +141,11 @@ def _journal_rows(journal: Path) -> Iterator[ManifestRow]:
 def _examined(root: Path, stubs: Sequence[ManifestRow], processes: int) -> Iterator[ManifestRow]:
     """Rows of the files, in the order in which they get done."""
     n_processes = min(processes, len(stubs))
-    for stub, row in map_unordered(functools.partial(_examine, root), stubs, n_processes):
-        if isinstance(row, ProcessDiedError):
+    examine_one = functools.partial(_examine, root)
+    for stub, row in map_unordered(examine_one, stubs, n_processes, _PATIENCE_S):
+        if isinstance(row, NoAnswerError):
+            yield stub.with_fault(Fault.HANG, str(row))
+        elif isinstance(row, ProcessDiedError):
             yield stub.with_fault(Fault.CRASH, str(row))
         else:
             yield row

@@ -2,10 +2,11 @@
 
 import os
 import signal
+import time
 
 import pytest
 
-from avts_ext.data.processes import ProcessDiedError, map_unordered
+from avts_ext.data.processes import NoAnswerError, ProcessDiedError, map_unordered
 
 
 def _work(item):
@@ -27,6 +28,19 @@ def test_a_crash_costs_one_item(n_processes):
     deaths = {item: str(result) for item, result in results if item in ("crash", "exit")}
     assert "SIGKILL" in deaths["crash"] and "status 3" in deaths["exit"]
     assert len(results) == len(items)
+
+
+def _sleep(item):
+    time.sleep(item)
+    return item
+
+
+@pytest.mark.parametrize("n_processes", [1, 2])
+def test_an_item_that_takes_too_long_costs_itself(n_processes):
+    results = dict(map_unordered(_sleep, [0, 1000, 0.01, 999, 0.02], n_processes, limit_s=1.0))
+    late = {item: result for item, result in results.items() if isinstance(result, NoAnswerError)}
+    assert set(late) == {999, 1000} and set(results) - set(late) == {0, 0.01, 0.02}
+    assert "did not finish within 1 s" in str(late[999])
 
 
 def test_an_exception_is_raised_here():

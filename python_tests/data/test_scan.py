@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import time
 from dataclasses import replace
 
 import pyarrow as pa
@@ -145,6 +146,20 @@ def test_a_file_that_crashes_the_decoder_is_named(broken_folder, tmp_path, monke
     examined = count_examined(monkeypatch)
     assert faults_of(scan_folder(broken_folder[0] / "sub", tmp_path / "manifest.parquet")) == {}
     assert examined == ["good.MKV"]
+
+
+def test_a_file_that_hangs_the_decoder_is_named(broken_folder, tmp_path, monkeypatch):
+    def hang(path, *arguments):
+        if path.name == "good.MKV":
+            time.sleep(1000)
+        return real(path, *arguments)
+
+    real = scan_module.examine
+    monkeypatch.setattr(scan_module, "examine", hang)
+    monkeypatch.setattr(scan_module, "_PATIENCE_S", 5.0)
+    found = scan_folder(broken_folder[0] / "sub", tmp_path / "manifest.parquet")
+    assert faults_of(found) == {"good.MKV": Fault.HANG}
+    assert "did not finish within 5 s" in found.rows[1].message
 
 
 def test_listed_files_bring_their_labels_and_holes_are_told(broken_folder, tmp_path):
