@@ -17,7 +17,7 @@ from avts_ext._files import write_atomically
 from avts_ext.ablation.measures import MeasureConfig, Measures
 from avts_ext.ablation.subsets import PretrainingSet
 from avts_ext.data import open_index
-from avts_ext.evaluation.recordings import longest_stretch, open_recording, untrained_network
+from avts_ext.evaluation.recordings import open_entry, untrained_network
 from avts_ext.evaluation.world_scores import Score
 from avts_ext.models.avts import AVTS
 from avts_ext.models.pretrained import model_hash
@@ -160,10 +160,7 @@ class Grid:
         # An untrained network's BatchNorm has no statistics yet: it gets those of some clips.
         entries, _ = open_index(config.data.root, split=config.data.split)
         spec, cache_dir = config.model.clip, config.data.cache_dir
-        recordings = [
-            open_recording(entry.path, *longest_stretch(entry), spec, cache_dir)
-            for entry in entries
-        ]
+        recordings = [open_entry(entry, spec, cache_dir) for entry in entries]
         return untrained_network(model, recordings, config.run.seed)
 
     def _claim(self, measure: MeasureConfig) -> None:

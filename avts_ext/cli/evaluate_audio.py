@@ -41,7 +41,7 @@ def evaluate_esc50(
         workers: Processes that decode; 0 decodes in the main one.
         device: As torch names it.
         out: JSON file for the results.
-        seed: Of the random networks.
+        seed: Of the record, for `avts results`, and of the random networks.
     """
     _audio_transfer("esc50", **locals())
 
@@ -75,7 +75,7 @@ def evaluate_dcase2014(
         workers: Processes that decode; 0 decodes in the main one.
         device: As torch names it.
         out: JSON file for the results.
-        seed: Of the random networks.
+        seed: Of the record, for `avts results`, and of the random networks.
     """
     _audio_transfer("dcase2014", **locals())
 

@@ -8,7 +8,7 @@ from avts_ext.cli.outputs import check_outputs, command_line, print_and_save
 from avts_ext.data import open_index
 from avts_ext.evaluation.correspondence import offset_table, score_retrieval, score_sync
 from avts_ext.evaluation.plots import write_offset_plot
-from avts_ext.evaluation.recordings import longest_stretch, open_recording
+from avts_ext.evaluation.recordings import open_entry
 from avts_ext.evaluation.sync_sets import MIN_GAP_S, SyncSet, make_sync_set, read_sync_set
 from avts_ext.models.avts import AVTS
 
@@ -98,7 +98,5 @@ def evaluate_retrieval(
     entries, skipped = open_index(data, min_duration_s=spec.duration_s + 1 / spec.sample_rate)
     print(f"{data}: {len(entries)} media; {skipped}")
     chosen = sorted(entries, key=lambda entry: entry.media_id)[:max_media]
-    recordings = [
-        open_recording(entry.path, *longest_stretch(entry), spec, cache_dir) for entry in chosen
-    ]
+    recordings = [open_entry(entry, spec, cache_dir) for entry in chosen]
     print_and_save(score_retrieval(model, recordings, seed, command_line()), out)

@@ -56,7 +56,7 @@ def audio_transfer(
         poolings: ways to reduce a map, one result for each.
         random_networks: how many networks that have learned nothing are scored beside.
         allow_partial: go on when files turn out to be broken, with the coverage in the record.
-        seed: of the first random network.
+        seed: of the record; decides which random networks are beside.
         cache_dir: where features are kept.
         workers: processes that decode.
         command: the command line that repeats it.
@@ -70,10 +70,11 @@ def audio_transfer(
     trained = _Scorer(model, data, settings, allow_partial, cache_dir, workers)
     results = [trained.result(pooling, seed, command) for pooling in poolings]
     runs = []
-    for k in range(random_networks):
-        untrained = untrained_on(model, data, settings, seed + k)
+    # Runs with different seeds share no random network, so that their records can be joined.
+    for k in range(seed * random_networks, (seed + 1) * random_networks):
+        untrained = untrained_on(model, data, settings, k)
         scorer = _Scorer(untrained, data, settings, allow_partial, cache_dir, workers)
-        runs.append([scorer.result(pooling, seed + k, command) for pooling in poolings])
+        runs.append([scorer.result(pooling, k, command) for pooling in poolings])
     if not runs:
         return results
     means = over_seeds(runs)

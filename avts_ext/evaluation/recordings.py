@@ -34,6 +34,7 @@ __all__ = [
     "distances",
     "estimate_offset",
     "longest_stretch",
+    "open_entry",
     "open_recording",
     "questions_about",
     "read_whole",
@@ -64,7 +65,15 @@ class Recording:
 
 
 def longest_stretch(entry: MediaEntry) -> tuple[float, float]:
-    """Start and length in seconds of the longest usable stretch of a medium."""
+    """Start and length in seconds of the longest usable stretch of a file.
+
+    Raises:
+        ValueError: the medium lies in a shard, which is read from end to end, not here and there.
+    """
+    if entry.shard is not None:
+        raise ValueError(
+            f"media: {entry.path} lies in a shard; evaluation needs files of their own"
+        )
     begin_s, end_s = max(entry.usable_s, key=lambda span: span[1] - span[0])
     return begin_s, end_s - begin_s
 
@@ -85,6 +94,13 @@ def open_recording(
         _OnDemand(path) if cache_dir is None else CachedReader(path, cache_dir, spec)
     )
     return Recording(source, start_s, duration_s)
+
+
+def open_entry(
+    entry: MediaEntry, spec: ClipSpec, cache_dir: str | os.PathLike[str] | None = None
+) -> Recording:
+    """`open_recording` of the longest usable stretch; errors as of `longest_stretch`."""
+    return open_recording(entry.path, *longest_stretch(entry), spec, cache_dir)
 
 
 class _OnDemand(ClipSource):

@@ -65,6 +65,20 @@ def test_dcase2014_from_files_to_record(model, tmp_path, capsys):
     assert results[0].card["coverage"]["holes"] == []
 
 
+def test_runs_of_several_models_are_joined(model, tmp_path, capsys):
+    write_dcase2014(tmp_path / "scenes", duration_s=0.6)
+    AVTS(model.config).save("other.safetensors")
+    for seed, name in enumerate(("m", "other")):
+        Path(f"runs/{seed}").mkdir(parents=True)
+        options = ["--random_networks", "1", "--n_clips", "1", "--clip_s", "0.5"]
+        options += ["--seed", str(seed), "--out", f"runs/{seed}/r.json"]
+        assert main(["evaluate", "dcase2014", f"{name}.safetensors", "scenes", *options]) == 0
+    capsys.readouterr()
+    assert main(["results", "runs", "--name", "r.json"]) == 0
+    rows = capsys.readouterr().out.splitlines()[2:6]
+    assert all(row.endswith("| 200 | 0, 1 |") for row in rows)
+
+
 def test_a_broken_recording_is_refused_or_told(model, tmp_path, capsys):
     root = write_dcase2014(tmp_path / "scenes", duration_s=0.7)
     (root / "scenes_stereo" / "bus03.wav").write_bytes(b"?" * 50)

@@ -85,6 +85,14 @@ def test_a_changed_or_missing_file_is_refused(films, tmp_path):
         moved.rename(films)
 
 
+def test_media_in_shards_are_refused(films):
+    entries, _ = open_index(films)
+    inside = dataclasses.replace(entries[0], shard="films.tar")
+    with pytest.raises(ValueError, match="lies in a shard; evaluation needs files of their own"):
+        make_sync_set([*entries[1:], inside], SPEC, 5, "q.json")
+    assert not Path("q.json").exists()
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": "avts sync questions 0"}'])
 def test_other_files_are_refused(content, tmp_path):
     (tmp_path / "q.json").write_text(content)
