@@ -17,6 +17,14 @@ from torch import Tensor
 from avts_ext._extension import load_cuda
 from avts_ext.ops._clip_offset_operator import empty_outputs
 from avts_ext.ops._library import LIBRARY
+from avts_ext.ops._sync_operators import (
+    Batch,
+    Outputs,
+    empty_loss,
+    loss_backward,
+    options_of,
+    sides_of,
+)
 from avts_ext.ops.log_mel import backward_by, forward_by
 from avts_ext.ops.log_mel_spec import kernel_options, spec_of
 
@@ -80,10 +88,54 @@ def _clip_offset(*arguments: Any) -> tuple[Tensor, ...]:
     return outputs
 
 
+# --- Sync losses --------------------------------------------------------------------------------
+
+
+def _sync_loss(*arguments: Any) -> Outputs:
+    batch, outputs = Batch(*arguments), empty_loss(*arguments)
+    for gradient in outputs[1:3]:
+        gradient.zero_()
+    # The learned scalars are read on the device; `threads` is the CPU's.
+    options = options_of(batch) | {"temperature": 1.0, "bias": 0.0, "threads": 1}
+    size = module().sync_loss_workspace_bytes(len(batch.video), len(batch.audio), options)
+    workspace = batch.video.new_empty(size, dtype=torch.uint8)
+    scalars = (batch.temperature.detach(), batch.bias.detach())
+    module().sync_loss(*sides_of(batch), scalars, options, outputs, workspace)
+    return outputs
+
+
+def _pair_tensors(*tensors: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+    """The kernels' arguments, and room for a number per pair."""
+    contiguous = tuple(x.detach().contiguous() for x in tensors)
+    return contiguous, torch.empty_like(contiguous[3])
+
+
+def _sync_pair(
+    video: Tensor, audio: Tensor, pairs: Tensor, labels: Tensor, margin: float
+) -> Tensor:
+    tensors, terms = _pair_tensors(video, audio, pairs, labels)
+    loss = video.new_empty(())
+    module().sync_pair_forward(*tensors, margin, loss, terms)
+    return loss
+
+
+def _sync_pair_backward(
+    grad_loss: Tensor, video: Tensor, audio: Tensor, pairs: Tensor, labels: Tensor, margin: float
+) -> tuple[Tensor, Tensor]:
+    tensors, terms = _pair_tensors(video, audio, pairs, labels)
+    gradients = video.new_zeros(video.shape), audio.new_zeros(audio.shape)
+    module().sync_pair_backward(*tensors, margin, grad_loss.detach(), *gradients, terms)
+    return gradients
+
+
 KERNELS: dict[str, Callable[..., Any]] = {
     "log_mel": _log_mel,
     "log_mel_backward": _log_mel_backward,
     "clip_offset": _clip_offset,
+    "sync_loss": _sync_loss,
+    "sync_loss_backward": loss_backward,
+    "sync_pair": _sync_pair,
+    "sync_pair_backward": _sync_pair_backward,
 }
 for _name, _kernel in KERNELS.items():
     LIBRARY.impl(_name, _kernel, "CUDA")

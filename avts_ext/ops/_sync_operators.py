@@ -6,7 +6,7 @@ backward pass multiplies it with the incoming gradient.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -87,7 +87,8 @@ LIBRARY.define(
 )
 
 
-def _loss_fake(*args):  # type: ignore[no-untyped-def]
+def empty_loss(*args):  # type: ignore[no-untyped-def]
+    """Memory for the results of the sync loss, of arguments that may be fake."""
     batch = Batch(*args)
     video, audio = batch.video, batch.audio
     rows = (len(video), len(audio)) if batch.want_gradient else (0, 0)
@@ -104,19 +105,31 @@ def _loss_fake(*args):  # type: ignore[no-untyped-def]
     )
 
 
-def _loss_cpu(*args):  # type: ignore[no-untyped-def]
-    batch, outputs = Batch(*args), _loss_fake(*args)
+def sides_of(batch: Batch) -> tuple[tuple[Tensor | None, ...], tuple[Tensor | None, ...]]:
+    """The tensors of video and of audio, as the kernels take them."""
     tensors = [x if x is None else x.detach().contiguous() for x in batch[:9]]
     video, audio, video_ids, audio_ids, video_start_s, audio_start_s, *flags = tensors
     video_groups, audio_groups, audio_silent = flags
-    options = dict(zip(Batch._fields[9:], batch[9:], strict=True))
-    options |= {"temperature": batch.temperature.item(), "bias": batch.bias.item()}
-    loss, by_temperature, by_bias, statistics = _C.sync_loss(
+    return (
         (video, video_ids, video_start_s, video_groups, None),
         (audio, audio_ids, audio_start_s, audio_groups, audio_silent),
-        options | {"threads": torch.get_num_threads()},
+    )
+
+
+def options_of(batch: Batch) -> dict[str, Any]:
+    """What is no tensor, and the learned scalars."""
+    return dict(zip(Batch._fields[9:], batch[9:], strict=True))
+
+
+def _loss_cpu(*args):  # type: ignore[no-untyped-def]
+    batch, outputs = Batch(*args), empty_loss(*args)
+    scalars = {"temperature": batch.temperature.item(), "bias": batch.bias.item()}
+    loss, by_temperature, by_bias, statistics = _C.sync_loss(
+        *sides_of(batch),
+        options_of(batch) | scalars | {"threads": torch.get_num_threads()},
         (*outputs[1:3], *outputs[5:7]),
     )
+    video = batch.video
     return outputs._replace(
         loss=torch.tensor(loss, dtype=video.dtype),
         by_temperature=torch.tensor(by_temperature, dtype=torch.float64),
@@ -125,7 +138,8 @@ def _loss_cpu(*args):  # type: ignore[no-untyped-def]
     )
 
 
-def _loss_backward_any(grad_loss, video, audio, *gradients):  # type: ignore[no-untyped-def]
+def loss_backward(grad_loss, video, audio, *gradients):  # type: ignore[no-untyped-def]
+    """The gradients by the incoming one, on any device."""
     # The embeddings are arguments so that a second derivative by them is noticed, and refused.
     return tuple(x * grad_loss.to(x.dtype) for x in gradients)
 
@@ -152,8 +166,8 @@ def _pair_backward_fake(_, video, audio, *__):  # type: ignore[no-untyped-def]
 
 
 for _name, _cpu, _fake in (
-    ("sync_loss", _loss_cpu, _loss_fake),
-    ("sync_loss_backward", _loss_backward_any, _loss_backward_any),
+    ("sync_loss", _loss_cpu, empty_loss),
+    ("sync_loss_backward", loss_backward, loss_backward),
     ("sync_pair", _pair_cpu, _pair_fake),
     ("sync_pair_backward", _pair_backward_cpu, _pair_backward_fake),
 ):

@@ -367,7 +367,8 @@ def _checked_flags(
 def _scalar_tensor(value: float | Tensor, like: Tensor) -> Tensor:
     if isinstance(value, Tensor):
         return value.double()
-    return torch.tensor(value, dtype=torch.float64, device=like.device)
+    # Not torch.tensor(), which would wait for the device.
+    return torch.full((), value, dtype=torch.float64, device=like.device)
 
 
 # --- What comes back ----------------------------------------------------------------------------

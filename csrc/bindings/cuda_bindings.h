@@ -7,5 +7,6 @@ namespace avts {
 
 void bind_cuda_log_mel(pybind11::module_& m);
 void bind_cuda_clip_offset(pybind11::module_& m);
+void bind_cuda_sync_loss(pybind11::module_& m);
 
 }  // namespace avts

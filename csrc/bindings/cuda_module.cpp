@@ -27,4 +27,5 @@ PYBIND11_MODULE(_cuda, m) {
   });
   avts::bind_cuda_log_mel(m);
   avts::bind_cuda_clip_offset(m);
+  avts::bind_cuda_sync_loss(m);
 }

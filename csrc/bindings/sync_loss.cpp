@@ -1,10 +1,7 @@
 #include "sync_loss/sync_loss.h"
 
-#include <pybind11/stl.h>
-
-#include <array>
-
 #include "bindings/bindings.h"
+#include "bindings/sync_loss_arguments.h"
 #include "bindings/tensor_view.h"
 #include "core/check.h"
 
@@ -15,87 +12,27 @@ namespace {
 
 using namespace sync_loss;
 
-template <typename T>
-constexpr DType kDType = sizeof(T) == 4 ? DType::f32 : DType::f64;
-
-// Calls body(T{}) with the element type that both embeddings have.
-template <typename Body>
-auto with_dtype(const TensorView& video, const TensorView& audio, const Body& body) {
-  audio.expect_dtype(video.dtype).expect_shape({-1, video.shape[1]});
-  if (video.dtype == DType::f32) return body(float{});
-  video.expect_dtype(DType::f64);
-  return body(double{});
-}
-
-template <typename T>
-T* data_of(py::handle tensor, const char* name, DType dtype, std::initializer_list<int64_t> shape) {
-  return view_of(tensor, name).expect_dtype(dtype).expect_shape(shape).expect_contiguous().as<T>();
-}
-
-// One modality as Python passes it: (rows, ids, start_s, groups or None, silent or None).
-template <typename T>
-Side<T> side_of(const py::tuple& tensors, const char* name) {
-  const TensorView rows = view_of(tensors[0], name);
-  rows.expect_shape({-1, -1}).expect_contiguous();
-  const int64_t count = rows.shape[0];
-  check_argument(count < int64_t{1} << 31, name, count, "fewer than 2^31 rows");
-  Side<T> side{rows.as<T>(),
-               data_of<int64_t>(tensors[1], "ids", DType::i64, {count}),
-               data_of<double>(tensors[2], "start_s", DType::f64, {count}),
-               nullptr,
-               nullptr,
-               count,
-               rows.shape[1]};
-  if (!tensors[3].is_none()) {
-    side.groups = data_of<int64_t>(tensors[3], "groups", DType::i64, {count});
-  }
-  if (!tensors[4].is_none()) {
-    side.silent = data_of<bool>(tensors[4], "silent", DType::boolean, {count});
-  }
-  return side;
-}
-
-Options options_of(const py::dict& from) {
-  const auto weights = from["kind_weights"].cast<std::array<double, 3>>();
-  Options options{};
-  options.rule = {from["hard_from_s"].cast<double>(),
-                  from["super_hard_from_s"].cast<double>(),
-                  {0, weights[0], weights[1], weights[2]}};
-  options.objective = static_cast<Objective>(from["objective"].cast<int>());
-  options.mining = static_cast<Mining>(from["mining"].cast<int>());
-  options.k = from["k"].cast<int64_t>();
-  options.video_anchors = from["video_anchors"].cast<bool>();
-  options.audio_anchors = from["audio_anchors"].cast<bool>();
-  options.squared = from["squared"].cast<bool>();
-  options.margin = from["margin"].cast<double>();
-  options.temperature = from["temperature"].cast<double>();
-  options.bias = from["bias"].cast<double>();
-  options.seed = static_cast<uint64_t>(from["seed"].cast<int64_t>());
-  options.want_gradient = from["want_gradient"].cast<bool>();
-  options.want_statistics = from["want_statistics"].cast<bool>();
-  options.threads = from["threads"].cast<int>();
-  check_argument(!(options.temperature <= 0), "temperature", options.temperature,
-                 "a positive number");
-  return options;
-}
-
 // Returns (loss, by temperature, by bias, statistics) and fills the tensors of `outputs`: the
 // gradients (unused without want_gradient) and the mined negatives, video first.
 py::tuple py_sync_loss(const py::tuple& video, const py::tuple& audio, const py::dict& from,
                        const py::tuple& outputs) {
-  const Options options = options_of(from);
+  const Options options = sync_loss_options(from);
   const TensorView video_view = view_of(video[0], "video"), audio_view = view_of(audio[0], "audio");
   return with_dtype(video_view, audio_view, [&](auto zero) {
     using T = decltype(zero);
-    const Side<T> v = side_of<T>(video, "video"), a = side_of<T>(audio, "audio");
+    const Side<T> v = side_of<T>(view_of, video, "video"), a = side_of<T>(view_of, audio, "audio");
     Outputs<T> out{};
     if (options.want_gradient) {
-      out.video_gradient = data_of<T>(outputs[0], "video_gradient", kDType<T>, {v.count, v.dim});
-      out.audio_gradient = data_of<T>(outputs[1], "audio_gradient", kDType<T>, {a.count, a.dim});
+      out.video_gradient =
+          data_of<T>(view_of, outputs[0], "video_gradient", kDType<T>, {v.count, v.dim});
+      out.audio_gradient =
+          data_of<T>(view_of, outputs[1], "audio_gradient", kDType<T>, {a.count, a.dim});
     }
     const int64_t k = options.k;
-    out.video_negative = data_of<int64_t>(outputs[2], "video_negative", DType::i64, {v.count, k});
-    out.audio_negative = data_of<int64_t>(outputs[3], "audio_negative", DType::i64, {a.count, k});
+    out.video_negative =
+        data_of<int64_t>(view_of, outputs[2], "video_negative", DType::i64, {v.count, k});
+    out.audio_negative =
+        data_of<int64_t>(view_of, outputs[3], "audio_negative", DType::i64, {a.count, k});
     {
       py::gil_scoped_release release;
       sync_loss::sync_loss(v, a, options, &out);
@@ -109,13 +46,6 @@ py::tuple py_sync_loss(const py::tuple& video, const py::tuple& audio, const py:
     }
     return py::make_tuple(out.loss, out.by_temperature, out.by_bias, statistics);
   });
-}
-
-// The explicit-pair form needs no ids and no times.
-template <typename T>
-Side<T> bare_side(const TensorView& rows) {
-  rows.expect_shape({-1, -1}).expect_contiguous();
-  return {rows.as<T>(), nullptr, nullptr, nullptr, nullptr, rows.shape[0], rows.shape[1]};
 }
 
 // The pairs, each of which must name rows that exist.
@@ -139,7 +69,7 @@ double py_pair_forward(py::handle video, py::handle audio, py::handle pairs, py:
     const TensorView pair_view = view_of(pairs, "pairs");
     const int64_t* rows = pairs_of(pair_view, v.count, a.count);
     const int64_t count = pair_view.shape[0];
-    const double* y = data_of<double>(labels, "labels", DType::f64, {count});
+    const double* y = data_of<double>(view_of, labels, "labels", DType::f64, {count});
     py::gil_scoped_release release;
     return pair_forward(v, a, rows, y, count, margin, threads);
   });
@@ -155,9 +85,9 @@ void py_pair_backward(py::handle video, py::handle audio, py::handle pairs, py::
     const TensorView pair_view = view_of(pairs, "pairs");
     const int64_t* rows = pairs_of(pair_view, v.count, a.count);
     const int64_t count = pair_view.shape[0];
-    const double* y = data_of<double>(labels, "labels", DType::f64, {count});
-    T* dv = data_of<T>(video_gradient, "video_gradient", kDType<T>, {v.count, v.dim});
-    T* da = data_of<T>(audio_gradient, "audio_gradient", kDType<T>, {a.count, a.dim});
+    const double* y = data_of<double>(view_of, labels, "labels", DType::f64, {count});
+    T* dv = data_of<T>(view_of, video_gradient, "video_gradient", kDType<T>, {v.count, v.dim});
+    T* da = data_of<T>(view_of, audio_gradient, "audio_gradient", kDType<T>, {a.count, a.dim});
     py::gil_scoped_release release;
     pair_backward(v, a, rows, y, count, margin, scale, dv, da);
   });

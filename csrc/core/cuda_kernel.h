@@ -30,6 +30,13 @@ __device__ __forceinline__ T* dynamic_shared() {
 #endif
 }
 
+// Standard headers use the word __noinline__, so that it cannot be a macro of the emulator's.
+#if defined(__CUDACC__)
+#define AVTS_NOINLINE __noinline__
+#else
+#define AVTS_NOINLINE __attribute__((noinline))
+#endif
+
 // Ends the kernel, and with it every later use of the device by the process, as PyTorch's own
 // kernels do where an index is out of range: a host check would have to wait for the device.
 #if defined(__CUDACC__)

@@ -6,7 +6,7 @@
 #include <limits>
 
 #include "core/parallel.h"
-#include "core/philox.h"
+#include "sync_loss/draw.h"
 #include "sync_loss/embeddings.h"
 
 namespace avts::sync_loss {
@@ -15,20 +15,6 @@ namespace {
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 // --- Ranking: exact, one anchor row at a time --------------------------------------------------
-
-// A number in (0, 1] that belongs to a pair of the caller's rows, seen from one side.
-double uniform_of(uint64_t seed, int64_t self, int64_t other, bool from_audio) {
-  const Philox random =
-      philox(static_cast<uint32_t>(self), static_cast<uint32_t>(other), from_audio, 0, seed);
-  return (static_cast<double>(random.pair(0) >> 11) + 1) * 0x1p-53;
-}
-
-// Logarithm of the density of distances on the unit sphere of `dim` dimensions, with d from 0.5
-// (Wu et al., "Sampling matters in deep embedding learning", ICCV 2017).
-double log_density(double d2, int64_t dim) {
-  const double n = static_cast<double>(dim), near = std::max(d2, 0.25);
-  return 0.5 * (n - 2) * std::log(near) + 0.5 * (n - 3) * std::log(std::max(1 - near / 4, 1e-8));
-}
 
 template <typename T>
 struct Ranking {
@@ -59,10 +45,7 @@ struct Ranking {
     const int64_t row = view.other_rows.index[q];
     double key = d2 != d2 ? -kInfinity : d2;
     if (options.mining == Mining::distance_weighted && d2 == d2) {
-      // Exponential race: the least of E / w is a draw with probability proportional to w.
-      const double e =
-          -std::log(uniform_of(options.seed, view.self_rows.index[p], row, from_audio));
-      key = std::log(e) + log_density(d2, view.self.dim);
+      key = race_key(options.seed, view.self_rows.index[p], row, from_audio, d2, view.self.dim);
     }
     const Best found{key, d2, row, q};
     const size_t k = static_cast<size_t>(options.k);

@@ -1,7 +1,6 @@
 // Which pair of rows is what.
 #pragma once
 
-#include <cmath>
 #include <cstdint>
 #include <vector>
 
@@ -29,14 +28,8 @@ struct Range {
 std::vector<Range> same_medium(const Rows& self, const Rows& other);
 
 inline Kind kind_of(const PairRule& rule, const Rows& a, int64_t p, const Rows& b, int64_t q) {
-  constexpr double kSameTime = 1e-9;  // starts are sums of decimal fractions: allow their rounding
-  const bool same = a.ids[p] == b.ids[q];
-  const double shift = std::fabs(a.start_s[p] - b.start_s[q]);
-  if (same && shift <= kSameTime) return kPositive;
-  if (a.groups[p] >= 0 && a.groups[p] == b.groups[q]) return kIgnored;
-  if (!same) return kEasy;
-  if (shift + kSameTime >= rule.hard_from_s) return kHard;
-  return shift + kSameTime >= rule.super_hard_from_s ? kSuperHard : kIgnored;
+  return kind_of_pair(rule, a.ids[p] == b.ids[q], a.start_s[p] - b.start_s[q],
+                      a.groups[p] >= 0 && a.groups[p] == b.groups[q]);
 }
 
 // One anchor side against the other. The audio's view of a batch is the video's with sides swapped.

@@ -1,7 +1,10 @@
 // Contrastive losses over the pairs (video row, audio row) of a batch, without a matrix of pairs.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
+
+#include "core/philox.h"
 
 namespace avts::sync_loss {
 
@@ -25,6 +28,17 @@ struct PairRule {
   double hard_from_s, super_hard_from_s;
   double weight[kKinds];
 };
+
+AVTS_HOST_DEVICE inline Kind kind_of_pair(const PairRule& rule, bool same_medium, double shift_s,
+                                          bool same_group) {
+  constexpr double kSameTime = 1e-9;  // starts are sums of decimal fractions: allow their rounding
+  const double shift = std::fabs(shift_s);
+  if (same_medium && shift <= kSameTime) return kPositive;
+  if (same_group) return kIgnored;
+  if (!same_medium) return kEasy;
+  if (shift + kSameTime >= rule.hard_from_s) return kHard;
+  return shift + kSameTime >= rule.super_hard_from_s ? kSuperHard : kIgnored;
+}
 
 enum class Objective { margin, triplet, infonce, sigmoid };
 

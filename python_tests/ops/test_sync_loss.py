@@ -342,6 +342,7 @@ def test_compiles_without_a_break(objective, mining):
 
 
 BATCH = torch.zeros(3, 4), torch.zeros(5, 4)
+by_other_means = pytest.mark.kernels("cpu")  # is how a device finds what a tensor holds
 
 
 @pytest.mark.parametrize(
@@ -365,7 +366,12 @@ BATCH = torch.zeros(3, 4), torch.zeros(5, 4)
         (*BATCH, {"min_offset_s": 0}, "min_offset_s is 0"),
         (*BATCH, {"objective": "infonce", "temperature": 0.0}, "temperature is 0.0"),
         (*BATCH, {"objective": "infonce", "temperature": torch.ones(1)}, "temperature is of shape"),
-        (*BATCH, {"objective": "infonce", "temperature": torch.tensor(-1.0)}, "temperature is -1"),
+        pytest.param(
+            *BATCH,
+            {"objective": "infonce", "temperature": torch.tensor(-1.0)},
+            "temperature is -1",
+            marks=by_other_means,
+        ),
     ],
 )
 def test_bad_input(video, audio, options, message):
@@ -379,8 +385,18 @@ def test_bad_input(video, audio, options, message):
         (torch.tensor([[0, 0, 0]]), torch.ones(1), "pairs is"),
         (torch.tensor([[0.0, 0.0]]), torch.ones(1), "pairs is torch.float32"),
         (torch.tensor([[0, 0]]), torch.ones(2), r"labels is of shape \(2,\), expected \(1,\)"),
-        (torch.tensor([[3, 0]]), torch.ones(1), r"pairs\[:, 0\] is 3, expected a video row in"),
-        (torch.tensor([[0, -1]]), torch.ones(1), r"pairs\[:, 1\] is -1, expected an audio row in"),
+        pytest.param(
+            torch.tensor([[3, 0]]),
+            torch.ones(1),
+            r"pairs\[:, 0\] is 3, expected a video row in",
+            marks=by_other_means,
+        ),
+        pytest.param(
+            torch.tensor([[0, -1]]),
+            torch.ones(1),
+            r"pairs\[:, 1\] is -1, expected an audio row in",
+            marks=by_other_means,
+        ),
     ],
 )
 def test_bad_pairs(pairs, labels, message):

@@ -167,6 +167,7 @@ def test_mined_negatives_match_brute_force(cpu_level, options, grouped):
     assert torch.equal(mined.video_kind.long(), kinds[rows, of_video].where(of_video >= 0, -1))
 
 
+@pytest.mark.kernels("cpu")  # other kernels are held to the reference's draws, above
 def test_draws_follow_their_weights():
     """One anchor at the pole, negatives at two distances: how often the nearer ones are drawn."""
     near, far = 0.6, 1.2  # on the sphere of three dimensions the density is d
