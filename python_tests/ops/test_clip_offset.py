@@ -1,7 +1,9 @@
 import math
+import re
 from collections import Counter
 from fractions import Fraction
 from itertools import combinations_with_replacement
+from pathlib import Path
 
 import pytest
 import scipy.stats
@@ -24,6 +26,7 @@ from avts_ext.ops.reference.clip_offset import (
     philox4x32_10,
 )
 
+PAGE = (Path(__file__).parents[2] / "docs" / "clip_offset.md").read_text()
 EACH_KIND = {"positive": 1, "easy": 1, "hard": 1, "super_hard": 1}
 
 
@@ -261,22 +264,36 @@ def test_draws_of_different_keys_are_independent(first, second):
     assert p_of_uniform(table) > LEAST_P
 
 
-def test_a_draw_depends_on_its_own_key_only():
+@settings(max_examples=100, deadline=None)
+@given(
+    order=st.permutations(range(40)),
+    ranks=st.integers(1, 7),
+    first=st.integers(0, 4),
+    seed=st.integers(-(2**63), 2**64 - 1),
+    epoch=st.integers(0, 2**31 - 1),
+)
+def test_a_draw_depends_on_its_own_key_only(order, ranks, first, seed, epoch):
     """Not on the order, the batch or shard it is in, nor on how many draws are made at once."""
-    ids = torch.arange(40) * 7919
-    media = ClipStarts.in_seconds(torch.linspace(3, 9, 40).double(), clip_s=1.0, media_ids=ids)
-    options = {"seed": 11, "epoch": 4, "proportions": EACH_KIND}
+    media = ClipStarts.in_seconds(
+        torch.linspace(1.2, 9, 40).double(), clip_s=1.0, media_ids=torch.arange(40) * 7919
+    )
+    options = {"seed": seed, "epoch": epoch, "proportions": EACH_KIND}
     everything = media.draw(draws=5, **options)
-    order = torch.randperm(40)
+    order = torch.tensor(order)
     assert same([t[order] for t in everything], media.draw(order, draws=5, **options))
-    shards = [media.draw(torch.arange(rank, 40, 3), draws=5, **options) for rank in range(3)]
-    for rank, shard in enumerate(shards):
-        assert same([t[rank::3] for t in everything], shard)
-    later = media.draw(first_draw=2, draws=3, **options)
-    assert same([t[:, 2:] for t in everything], later)
-    for change in ({"seed": 12}, {"epoch": 5}, {"first_draw": 5}):
-        other = media.draw(draws=5, **{**options, **change})
-        assert (other.video_start != everything.video_start).float().mean() > 0.9
+    for rank in range(ranks):
+        shard = media.draw(order[rank::ranks], draws=5, **options)
+        assert same([t[order[rank::ranks]] for t in everything], shard)
+    later = media.draw(first_draw=first, draws=5 - first, **options)
+    assert same([t[:, first:] for t in everything], later)
+
+
+@pytest.mark.parametrize("change", [{"seed": 12}, {"epoch": 5}, {"first_draw": 5}])
+def test_another_key_gives_other_draws(change):
+    media = ClipStarts.in_seconds(torch.linspace(3, 9, 40).double(), clip_s=1.0)
+    options = {"seed": 11, "epoch": 4, "draws": 5, "proportions": EACH_KIND}
+    one, other = media.draw(**options), media.draw(**{**options, **change})
+    assert (one.video_start != other.video_start).float().mean() > 0.9
 
 
 def test_media_that_come_or_go_change_no_draw_of_the_others():
@@ -373,6 +390,16 @@ def test_long_tracks_are_cropped_and_transformed_in_one_call():
         for k in range(4):
             track, start = tracks[drawn.audio_media[i, k]], drawn.audio_start[i, k]
             assert torch.equal(features[i * 4 + k], log_mel(track[start : start + clip]))
+
+
+@pytest.mark.parametrize("example", re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL))
+def test_the_examples_of_the_page_run(example):
+    names = {}
+    exec(example, names)
+    if "features" in names:
+        assert names["features"].shape == (12, 40, 100)
+    else:
+        assert names["drawn"].kind.shape == (3, 1) and names["one"].kind.shape == (1, 1)
 
 
 def test_short_media_fall_back_and_say_so():
