@@ -17,7 +17,7 @@ from avts_ext.evaluation.report import load_results
 from avts_ext.models.avts import AVTS, AVTSConfig
 
 sys.path.insert(0, str(Path(__file__).parent))
-from published import write_ucf101
+from published import write_hmdb51, write_ucf101
 
 SPEC = ClipSpec(n_frames=4, fps=10, height=16, width=16)
 COLOURS = ((200, 40, 40), (40, 40, 200), (40, 180, 40))
@@ -231,3 +231,19 @@ def test_ucf101_from_files_to_record(model, tmp_path, capsys):
     assert avts.card["begins_from"] == "AVTS" and avts.card["clip"]["fps"] == "10"
     assert main([*command, "--allow_partial", "--splits", "[4]"]) == 1
     assert "splits: got [4], expected some of 1, 2, 3" in capsys.readouterr().err
+
+
+def test_hmdb51_from_files_to_record(model, tmp_path, capsys):
+    model.save("m.safetensors")
+    for k, path in enumerate(write_hmdb51(tmp_path / "hmdb", n_classes=2, videos=10)):
+        write_video(path, COLOURS[k // 10], n_frames=6, seed=k)
+    small = ["--recipe.epochs", "1", "--recipe.warmup_epochs", "0", "--recipe.test_clips", "1"]
+    command = ["evaluate", "hmdb51", "m.safetensors", "hmdb", "runs", *small]
+    assert main([*command, "--allow_partial", "--scratch", "false", "--out", "r.json"]) == 0
+    assert "66.8" in capsys.readouterr().out
+    clip, video = load_results("r.json")
+    assert (clip.protocol, video.protocol) == (
+        "hmdb51-finetune-clip, AVTS/1", "hmdb51-finetune-video, AVTS/1"
+    )  # fmt: skip
+    assert list(video.folds) == ["split 1", "split 2", "split 3"] and video.n == 3 * 6
+    assert "train1 lists 14 files of 3570" in video.card["coverage"]["holes"]
