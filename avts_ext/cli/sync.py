@@ -30,8 +30,10 @@ from avts_ext.sync_report.calibration import (
 from avts_ext.sync_report.plot import save_plot
 from avts_ext.sync_report.proof import prove
 from avts_ext.sync_report.remux import delay_sound, keeps_timestamps
-from avts_ext.sync_report.report import SyncReport, report_on
+from avts_ext.sync_report.report import CONVENTION, SyncReport, report_on
 from avts_ext.sync_report.windows import Windows, embed_windows
+
+_HEADER = f"offset_s  confidence  verdict      file ({CONVENTION})"
 
 
 def sync(
@@ -43,9 +45,9 @@ def sync(
 ) -> None:
     """Tell whether files are in sync, and by how many seconds they are off: positive = audio late.
 
-    Prints a line for each file: the verdict, the offset, a confidence in 0 to 1, and why where one
-    cannot tell: silence, a still picture, a steady sound, material that the model does not know.
-    Files come before all options. The exit status is 1 if a file could not be read.
+    Prints the verdict, the offset, a confidence in 0 to 1, and why where one cannot tell: silence,
+    a still picture, a steady sound, material that the model does not know; a table for several
+    files. Files come before all options. The exit status is 1 if a file could not be read.
 
     Args:
         files: Media files, and folders that are searched for them.
@@ -62,7 +64,9 @@ def sync(
     calibration = SyncCalibration.load(_existing_calibration(model_path), model_path)
     network = AVTS.load(model_path)
     torch.set_num_threads(1)  # spinning threads stall each other on small machines
-    records, failed = [], 0
+    records, failed, tabular = [], 0, len(paths) > 1
+    if tabular:
+        _say(json, _HEADER)
     bar = tqdm(paths, desc="sync", unit="file", disable=len(paths) == 1 or not sys.stderr.isatty())
     for path in bar:
         try:
@@ -74,7 +78,8 @@ def sync(
             _say(json, str(error))
             continue
         records.append(report.to_dict() | ({"fixed": str(fixed)} if fixed else {}))
-        _say(json, _line(report) + (f"; fixed: {fixed}" if fixed else ""))
+        line = _row(report) if tabular else _line(report)
+        _say(json, line + (f"; fixed: {fixed}" if fixed else ""))
         if out_dir is not None:
             _save(report, records[-1], Path(out_dir))
     if json:
@@ -172,8 +177,17 @@ def _fix(report: SyncReport) -> Path | None:
 
 
 def _line(report: SyncReport) -> str:
-    why = f" ({'; '.join(report.reasons)})" if report.reasons else ""
-    return f"{report.path}: {report.summary()}{why}"
+    return f"{report.path}: {report.summary()}{_why(report)}"
+
+
+def _row(report: SyncReport) -> str:
+    numbers = f"{report.offset_s:+8.3f}  {report.confidence:10.2f}  {report.verdict:<11}"
+    drift = f"  {report.drift_s_per_min:+.3f} s per minute" if report.drift_s_per_min else ""
+    return f"{numbers}  {report.path}{drift}{_why(report)}"
+
+
+def _why(report: SyncReport) -> str:
+    return f" ({'; '.join(report.reasons)})" if report.reasons else ""
 
 
 def _say(json: bool, text: str) -> None:

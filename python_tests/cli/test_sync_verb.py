@@ -101,7 +101,12 @@ def test_a_broken_file_does_not_stop_the_others(world, tmp_path, capsys):
     (tmp_path / "bad.mp4").write_bytes(b"nothing")
     assert main(["sync", str(tmp_path / "bad.mp4"), str(world / "000000.mp4")]) == 1
     printed = capsys.readouterr()
-    assert "bad.mp4: unreadable" in printed.out and "000000.mp4: in sync" in printed.out
+    header, bad, good = printed.out.splitlines()
+    assert header == "offset_s  confidence  verdict      file (positive = audio late)"
+    assert "bad.mp4: unreadable" in bad
+    offset_s, confidence, verdict = good[:8], good[10:20], good[22:33]
+    assert abs(float(offset_s)) < 0.05 and float(confidence) > 0.5 and verdict == "in sync    "
+    assert good[35:] == str(world / "000000.mp4")
     assert "1 of 2 files could not be read" in printed.err
 
 
