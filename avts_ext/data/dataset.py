@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -297,8 +298,14 @@ def collate(items: Sequence[SyncItem]) -> Batch:
 def open_source(
     path: str, *, cache_dir: str | os.PathLike[str] | None, spec: ClipSpec
 ) -> ClipSource:
-    """A medium's cache entry if there is a cache, else the file itself."""
-    return MediaReader(path) if cache_dir is None else CachedReader(path, cache_dir, spec)
+    """A medium's cache entry if there is a cache, else the file itself.
+
+    So is a file that cannot be cached, because it is damaged somewhere: clips may lie elsewhere.
+    """
+    if cache_dir is not None:
+        with contextlib.suppress(MediaError):
+            return CachedReader(path, cache_dir, spec)
+    return MediaReader(path)
 
 
 def _diagnosed(error: MediaError, path: str, entry: MediaEntry) -> MediaError:

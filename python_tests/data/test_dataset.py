@@ -125,6 +125,20 @@ def test_cache_does_not_change_anything(entries, tmp_path):
     assert_equal(epoch_of(entries, cache_dir=tmp_path / "cache"), expected)
 
 
+def test_a_file_damaged_in_part_is_read_around_the_cache(tmp_path):
+    path = FlashBeep(duration_s=9.0, size=(16, 16)).write(tmp_path / "film.mp4")
+    damage_video(path, path, packets=slice(40, 44))
+    entry = MediaEntry(str(path), 7, ((0.0, 1.5), (3.0, 9.0)))
+    items = [
+        [SyncClipDataset([entry], SPEC, 5, mixed, cache_dir=cache)[epoch, 0] for epoch in range(4)]
+        for cache in (None, tmp_path / "cache")
+    ]
+    for plain, cached in zip(*items, strict=True):
+        assert plain.skipped == cached.skipped == ()
+        assert torch.equal(plain.frames, cached.frames)
+        assert torch.equal(plain.waveform, cached.waveform)
+
+
 def test_few_open_files_do_not_change_anything(entries):
     assert_equal(epoch_of(entries, max_open_readers=1), epoch_of(entries))
 
