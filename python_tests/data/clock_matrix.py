@@ -136,7 +136,9 @@ def pairwise_cases() -> list[Case]:
     return chosen
 
 
-def distances_s(case: Case, folder: Path, n_clips: int = 8) -> list[float]:
+def distances_s(
+    case: Case, folder: Path, n_clips: int = 8, reader: type[MediaReader] = MediaReader
+) -> list[float]:
     """Beep minus flash, in seconds, in clips at random places of a film written for the case.
 
     A flash without a beep is infinitely far from it.
@@ -146,9 +148,9 @@ def distances_s(case: Case, folder: Path, n_clips: int = 8) -> list[float]:
     starts = np.random.default_rng(0).uniform(
         info.start_s + _PRIMING_S, info.end_s - SPEC.duration_s, n_clips
     )
-    with MediaReader(path) as reader:
+    with reader(path) as source:
         for start_s in starts:
-            clip = reader.read_clip(start_s, SPEC)
+            clip = source.read_clip(start_s, SPEC)
             beeps = find_beeps(clip.waveform.numpy(), SPEC.sample_rate, clip.audio_start_s)
             is_white = clip.frames.double().mean(dim=(1, 2, 3)) > FLASH_LEVEL - 20
             for flash in clip.frame_times_s[is_white].unique().tolist():
