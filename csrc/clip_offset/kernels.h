@@ -7,14 +7,14 @@
 namespace avts {
 
 struct PairBlock {
-  static constexpr int64_t kSize = 64;  // pairs; a multiple of every level's lanes
+  static constexpr int64_t kSize = 64;  // pairs
 
   // In; all elements must be valid, also those past `count`.
   alignas(64) int64_t medium[kSize], draw[kSize];
   // Out.
   alignas(64) int64_t video_start[kSize], audio_start[kSize], audio_media[kSize];
   alignas(64) int64_t kind[kSize], wanted[kSize];
-  bool drawn[kSize];  // false: this medium or its partner is not of one range
+  alignas(64) int64_t drawn[kSize];  // 0: this medium or its partner is not of one range
 };
 
 struct ClipOffsetKernels {

@@ -22,7 +22,7 @@ constexpr int kVectorBytes = 32;
 constexpr int kVectorBytes = 8;  // SSE2 cannot compare 64-bit numbers
 #endif
 constexpr int64_t kLanes = kVectorBytes / 8;
-static_assert(PairBlock::kSize % kLanes == 0);
+static_assert(8 % kLanes == 0 && PairBlock::kSize % 8 == 0);
 
 typedef int64_t Int __attribute__((vector_size(kVectorBytes)));
 typedef uint64_t Word __attribute__((vector_size(kVectorBytes)));
@@ -78,6 +78,12 @@ AVTS_INLINE Int load(const int64_t* from) {
   return value;
 }
 
+AVTS_INLINE Word load_word(const uint64_t* from) {
+  Word value;
+  std::memcpy(&value, from, sizeof(value));
+  return value;
+}
+
 template <typename Vector, typename Element>
 AVTS_INLINE void store(Vector value, Element* to) {
   std::memcpy(to, &value, sizeof(value));
@@ -105,56 +111,76 @@ AVTS_INLINE void draw_bits(Word id, Word draw, const ClipOffsetOptions& options,
   store(two_words(b, 2), out->random[2] + i);
 }
 
-struct BlockRanges {
+// The table's rows of a block's media, turned: one array per column.
+struct BlockRows {
+  alignas(64) int64_t id[PairBlock::kSize], ranges[PairBlock::kSize];
   alignas(64) int64_t first[PairBlock::kSize], count[PairBlock::kSize];
-
-  AVTS_INLINE OneRange<VectorLane> at(const BlockRanges& ranges, int64_t i) {
-    return {load(ranges.first + i), load(ranges.count + i)};
-  }
 };
 
-// One by one: on the CPUs in view a gather instruction costs more. A medium that is not of one
-// range gets one start, so that the arithmetic has something to go on.
-AVTS_INLINE void load_ranges(const ClipMedia& media, const int64_t* medium, int64_t count,
-                             BlockRanges* out, bool* drawn) {
-  for (int64_t i = 0; i < count; ++i) {
-    const OneRange<ScalarLane> range = one_range_of(media, medium[i]);
-    drawn[i] &= range.count > 0;
-    out->first[i] = range.first;
-    out->count[i] = range.count > 0 ? range.count : 1;
+// A row of the table is a vector; the next one tells where it ends. Four rows are turned at a time.
+AVTS_INLINE void load_rows(const ClipMedia& media, const int64_t* medium, int64_t count,
+                           BlockRows* out) {
+  typedef int64_t Row __attribute__((vector_size(32)));
+  static_assert(sizeof(Medium) == sizeof(Row));
+  for (int64_t i = 0; i < count; i += 4) {
+    Row row[4];
+    for (int k = 0; k < 4; ++k) {
+      Row begin, end;
+      std::memcpy(&begin, media.medium + medium[i + k], sizeof(begin));
+      std::memcpy(&end, media.medium + medium[i + k] + 1, sizeof(end));
+      row[k] = __builtin_shufflevector(begin, end - begin, 0, 5, 2, 7);
+    }
+    const Row even0 = __builtin_shufflevector(row[0], row[1], 0, 4, 2, 6);
+    const Row even1 = __builtin_shufflevector(row[2], row[3], 0, 4, 2, 6);
+    const Row odd0 = __builtin_shufflevector(row[0], row[1], 1, 5, 3, 7);
+    const Row odd1 = __builtin_shufflevector(row[2], row[3], 1, 5, 3, 7);
+    store(__builtin_shufflevector(even0, even1, 0, 1, 4, 5), out->id + i);
+    store(__builtin_shufflevector(odd0, odd1, 0, 1, 4, 5), out->ranges + i);
+    store(__builtin_shufflevector(even0, even1, 2, 3, 6, 7), out->first + i);
+    store(__builtin_shufflevector(odd0, odd1, 2, 3, 6, 7), out->count + i);
   }
 }
 
-// Scalar and vector work take turns on the whole block: a vector load that follows its elements'
-// stores at once would wait for them.
+struct LaneRange {
+  OneRange<VectorLane> range;  // one start if it is not `usable`, for the arithmetic to go on
+  Int usable;                  // 1 or 0
+};
+
+AVTS_INLINE LaneRange one_range(const BlockRows& rows, int64_t i) {
+  const Int zero = {}, one = zero + 1, count = load(rows.count + i);
+  const Int some = count > 0 ? one : zero, usable = load(rows.ranges + i) == 1 ? some : zero;
+  return {{load(rows.first + i), usable > 0 ? count : one}, usable};
+}
+
+// Loading and drawing take turns on the whole block: a load that follows at once on smaller stores
+// to the same place would wait for them.
 void draw_pairs(const ClipMedia& media, const ClipOffsetOptions& options, int64_t count,
                 PairBlock* block) {
-  alignas(64) int64_t id[PairBlock::kSize];
-  BlockRanges own, other;
+  BlockRows own, other;
   BlockBits bits;
-  const int64_t padded = (count + kLanes - 1) / kLanes * kLanes;
-  std::memset(block->drawn, true, PairBlock::kSize);
-  for (int64_t i = 0; i < padded; ++i) id[i] = media.medium[block->medium[i]].id;
-  load_ranges(media, block->medium, padded, &own, block->drawn);
+  const int64_t padded = (count + 7) / 8 * 8;  // 4 rows and kLanes divide it
+  load_rows(media, block->medium, padded, &own);
   for (int64_t i = 0; i < padded; i += kLanes) {
-    draw_bits((Word)load(id + i), (Word)load(block->draw + i) + options.first_draw, options, i,
+    draw_bits((Word)load(own.id + i), (Word)load(block->draw + i) + options.first_draw, options, i,
               &bits);
-    const Int wanted = wanted_kind<VectorLane>((Word)load((int64_t*)bits.choice + i), options);
-    const Int kind = possible_kind<VectorLane>(wanted, load(own.count + i), media.count, options);
+    const Int wanted = wanted_kind<VectorLane>(load_word(bits.choice + i), options);
+    const Int kind =
+        possible_kind<VectorLane>(wanted, one_range(own, i).range.count, media.count, options);
     store(wanted, block->wanted + i);
     store(kind, block->kind + i);
     store(partner_of<VectorLane>(kind, load(block->medium + i), media.count,
-                                 (Word)load((int64_t*)bits.random[2] + i)),
+                                 load_word(bits.random[2] + i)),
           block->audio_media + i);
   }
-  load_ranges(media, block->audio_media, padded, &other, block->drawn);
+  load_rows(media, block->audio_media, padded, &other);
   for (int64_t i = 0; i < padded; i += kLanes) {
+    const LaneRange video = one_range(own, i), audio = one_range(other, i);
     const Starts<VectorLane> starts = draw_in_one_range<VectorLane>(
-        load(block->kind + i), BlockRanges::at(own, i), BlockRanges::at(other, i),
-        (Word)load((int64_t*)bits.choice + i), (Word)load((int64_t*)bits.random[0] + i),
-        (Word)load((int64_t*)bits.random[1] + i), options);
+        load(block->kind + i), video.range, audio.range, load_word(bits.choice + i),
+        load_word(bits.random[0] + i), load_word(bits.random[1] + i), options);
     store(starts.video, block->video_start + i);
     store(starts.audio, block->audio_start + i);
+    store(video.usable & audio.usable, block->drawn + i);
   }
 }
 
