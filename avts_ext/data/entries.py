@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import overload
@@ -107,6 +108,13 @@ class MediaTable(Sequence[MediaEntry]):
         table.media_ids, table.shard_of = self.media_ids[rows], self.shard_of[rows]
         table.shards = self.shards
         return table
+
+    def fingerprint(self) -> str:
+        """Hash of all that clips depend on: media ids, their order, and usable stretches."""
+        digest = hashlib.blake2b(digest_size=16)
+        for column in (self.media_ids, self._first_span, self._spans, self.shard_of):
+            digest.update(np.ascontiguousarray(column).data)
+        return digest.hexdigest()
 
     def starts_s(self) -> np.ndarray:
         """(N,) float64, first usable moment of each."""

@@ -39,6 +39,7 @@ class Progress:
         batch: of the next step within its epoch.
         sums: running sums of the metrics of an unfinished epoch.
         history: metrics of each finished epoch.
+        media: `MediaTable.fingerprint` of the media that it trains on.
         lanes: in how many stretches the batches of a process come, see `ShardBatchSampler`.
         skipped: `SkipReport.plain` of the broken files found so far.
         n_reported: so many of them have been told to the user.
@@ -48,6 +49,7 @@ class Progress:
     batch: int = 0
     sums: dict[str, float] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
+    media: str = ""
     lanes: int = 1
     skipped: list[tuple[str, str, str]] = field(default_factory=list)
     n_reported: int = 0

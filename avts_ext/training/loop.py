@@ -142,13 +142,7 @@ def _prepare(config: PretrainConfig) -> _Run:
     optimizer = _optimizer(config.optimizer, model)
     schedule = Schedule(config.schedule, total_steps=config.run.epochs * len(clips.training))
     progress = folder.load_resume(model, optimizer, schedule) if folder.can_resume else Progress()
-    if progress.batch and progress.lanes != clips.lanes:
-        raise ValueError(
-            f"data.workers must be {progress.lanes} to go on within an epoch of shards, "
-            f"got {config.data.workers}"
-        )
-    progress.lanes = clips.lanes
-    clips.skipped.update(SkipReport.from_plain(progress.skipped).errors.values())
+    _take_up(progress, clips, config, ranks)
     return _Run(
         config,
         ranks,
@@ -161,6 +155,21 @@ def _prepare(config: PretrainConfig) -> _Run:
         make_objective(config),
         progress,
     )
+
+
+def _take_up(progress: Progress, clips: Clips, config: PretrainConfig, ranks: Ranks) -> None:
+    """Have the clips go on where they were left, or say why that cannot be."""
+    if progress.batch and progress.lanes != clips.lanes:
+        raise ValueError(
+            f"data.workers must be {progress.lanes} to go on within an epoch of shards, "
+            f"got {config.data.workers}"
+        )
+    media = clips.training.dataset.entries.fingerprint()
+    if progress.media not in ("", media) and ranks.is_first:
+        message = f"warning: {config.data.root} no longer holds the media that the run began with"
+        print(f"{message}: it does not go on exactly", file=sys.stderr)
+    progress.media, progress.lanes = media, clips.lanes
+    clips.skipped.update(SkipReport.from_plain(progress.skipped).errors.values())
 
 
 def _train_epoch(run: _Run, interrupted: threading.Event) -> bool:

@@ -1,6 +1,7 @@
 """The columns of a media table tell the same as the entries they were made of."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -35,3 +36,17 @@ def test_columns():
     np.testing.assert_array_equal(table.shortest_s(), [1.5, 0.5, 1.25, 1.0])
     assert list(table.relative_spans_s())[2] == [(0.0, 1.25), (2.0, 4.0)]
     assert table.shards == ["s/0.tar", "s/1.tar"] and table.shard_of.tolist() == [-1, 0, 1, 0]
+
+
+def test_the_fingerprint_is_of_all_that_clips_depend_on():
+    table = MediaTable(ENTRIES)
+    assert MediaTable(iter(ENTRIES)).fingerprint() == table.fingerprint()
+    moved = [replace(entry, path=f"/elsewhere/{entry.path}") for entry in ENTRIES]
+    assert MediaTable(moved).fingerprint() == table.fingerprint()
+    others = [
+        table[:3],
+        table.take([1, 0, 2, 3]),
+        MediaTable([replace(ENTRIES[0], media_id=1), *ENTRIES[1:]]),
+        MediaTable([replace(ENTRIES[0], usable_s=((0.5, 2.01),)), *ENTRIES[1:]]),
+    ]
+    assert len({table.fingerprint(), *(other.fingerprint() for other in others)}) == 5

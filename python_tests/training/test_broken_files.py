@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from broken_media import SHORT, write_broken_folder
+from test_pretrain import interrupt_at
 
 from avts_ext.data import Fault, ManifestRow, TooManyBrokenFilesError, scan_folder
 from avts_ext.data import dataset as dataset_module
@@ -110,3 +111,22 @@ def test_a_split_must_be_of_a_manifest(on_spoiled, films):
         pretrain(on(split="test"))
     with pytest.raises(ValueError, match="split must be None for the folder"):
         pretrain(on(root=str(films)))
+
+
+@pytest.mark.parametrize("has_changed", [False, True])
+def test_other_media_on_resuming_are_told(
+    config, films, tmp_path, monkeypatch, capsys, has_changed
+):
+    root = shutil.copytree(films, tmp_path / "films")
+    run = dataclasses.replace(config.run, epochs=2)
+    config = dataclasses.replace(
+        config, data=dataclasses.replace(config.data, root=str(root)), run=run
+    )
+    with monkeypatch.context() as patch:
+        interrupt_at(1, patch)
+        pretrain(config)
+    if has_changed:
+        shutil.copy(root / "0.mp4", root / "new.mp4")
+    pretrain(dataclasses.replace(config, run=dataclasses.replace(run, resume=True)))
+    told = "no longer holds the media that the run began with" in capsys.readouterr().err
+    assert told == has_changed
