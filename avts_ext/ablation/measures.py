@@ -14,7 +14,13 @@ from avts_ext.evaluation.labelled import LabelledSet, open_labelled
 from avts_ext.evaluation.recordings import Recording, answer
 from avts_ext.evaluation.report import Result
 from avts_ext.evaluation.sync_sets import SyncSet, read_sync_set
-from avts_ext.evaluation.world_scores import Score, WorldSet, curve_scores, open_world
+from avts_ext.evaluation.world_scores import (
+    Score,
+    WorldSet,
+    curve_scores,
+    finetuned_accuracy,
+    open_world,
+)
 from avts_ext.models.avts import AVTS
 
 __all__ = ["CLIPS_OF", "MeasureConfig", "Measures"]
@@ -32,7 +38,9 @@ class MeasureConfig:
         world_labelled: so many of its videos from the beginning are what the probe learns from;
             all others are tests.
         per_class: labelled videos of each class for the probe.
-        draws: draws of them.
+        finetune_per_class: labelled videos of each class that the video tower is fine-tuned on; 0
+            leaves this slow score out.
+        draws: draws of labelled videos.
         n_questions: sync questions about the world.
         esc50: folder of ESC-50: linear SVM on pooled conv5 features.
         dcase2014: folder of DCASE2014, likewise.
@@ -44,6 +52,7 @@ class MeasureConfig:
     world: str | None = None
     world_labelled: int = 300
     per_class: int = 20
+    finetune_per_class: int = 0
     draws: int = 3
     n_questions: int = 600
     esc50: str | None = None
@@ -90,16 +99,7 @@ class Measures:
         """All scores of a model, by name; draws follow from the seed."""
         config, scores = self._config, dict[str, Score]()
         if config.world:
-            n = config.world_labelled
-            scores |= curve_scores(
-                model,
-                self._world[:n],
-                self._world[n:],
-                per_class=config.per_class,
-                n_questions=config.n_questions,
-                draws=config.draws,
-                seed=seed,
-            )
+            scores |= self._scores_on_world(model, seed)
         for name in ("esc50", "dcase2014"):
             if getattr(config, name):
                 scores[name] = self._transfer(model, name)
@@ -108,6 +108,29 @@ class Measures:
             for kind, questions in asked.questions.items():
                 found = answer(model, recordings, questions)
                 scores[f"sync_{kind}"] = Score(found.accuracy, found.n, found.interval)
+        return scores
+
+    def _scores_on_world(self, model: AVTS, seed: int) -> dict[str, Score]:
+        config, n = self._config, self._config.world_labelled
+        labelled, test = self._world[:n], self._world[n:]
+        scores = curve_scores(
+            model,
+            labelled,
+            test,
+            per_class=config.per_class,
+            n_questions=config.n_questions,
+            draws=config.draws,
+            seed=seed,
+        )
+        if config.finetune_per_class:
+            scores["finetune"] = finetuned_accuracy(
+                model,
+                labelled,
+                test,
+                per_class=config.finetune_per_class,
+                draws=config.draws,
+                seed=seed,
+            )
         return scores
 
     def _transfer(self, model: AVTS, name: str) -> Score:
