@@ -186,7 +186,7 @@ def mine_negatives(
     """
     batch, options = _split(video, audio, windows, arguments)
     if not options.mines:
-        raise ValueError(f"mining is {options.mining_name!r}, expected a rule that mines")
+        raise ValueError(f"mining is {options.mining!r}, expected a rule that mines")
     with torch.no_grad():
         outputs = torch.ops.avts.sync_loss(*batch._replace(want_gradient=False))
     of_video, of_audio = outputs[5], outputs[6]
@@ -284,7 +284,7 @@ def _make_batch(
         options.min_offset_s,
         options.kind_weights,
         OBJECTIVES.index(options.objective),
-        MININGS.index(options.mining_name),
+        MININGS.index(options.mining),
         options.k if options.mines else 0,
         video_anchors,
         audio_anchors,

@@ -32,8 +32,8 @@ class SyncLossOptions:
         mining: which negatives of a row are terms: "all"; "hardest", the ``k`` nearest;
             "semi_hard", the ``k`` nearest of those farther than the row's farthest positive;
             "distance_weighted", ``k`` drawn so that all distances on the unit sphere are equally
-            likely (Wu et al., ICCV 2017; for embeddings of unit length). None: "hardest" for margin
-            and triplet. InfoNCE and sigmoid take all.
+            likely (Wu et al., ICCV 2017; for embeddings of unit length). InfoNCE and sigmoid take
+            all. From random weights "hardest" leads to collapse: begin with another rule.
         k: negatives mined per row.
         anchors: whose rows have negatives: "both", "video" or "audio". Sigmoid ignores it.
         negatives: admissible kinds, of "easy", "hard", "super_hard"; as a mapping, with what terms
@@ -54,7 +54,7 @@ class SyncLossOptions:
     """
 
     objective: Objective = "margin"
-    mining: Mining | None = None
+    mining: Mining = "all"
     k: int = 1
     anchors: Anchors = "both"
     negatives: Sequence[str] | Mapping[str, float] = ("easy", "hard", "super_hard")
@@ -70,12 +70,12 @@ class SyncLossOptions:
 
     def __post_init__(self) -> None:
         _check_choice("objective", self.objective, OBJECTIVES)
-        _check_choice("mining", self.mining, (*MININGS, None))
+        _check_choice("mining", self.mining, MININGS)
         _check_choice("anchors", self.anchors, ("both", "video", "audio"))
         _check_choice("hinge", self.hinge, ("squared", "plain"))
         _check_choice("embeddings", self.embeddings, ("raw", "l2", "half"))
         if self.mines and not self.by_distance:
-            expected = f"'all' or None for objective={self.objective!r}"
+            expected = f"'all' for objective={self.objective!r}"
             raise ValueError(f"mining is {self.mining!r}, expected {expected}")
         if not isinstance(self.k, int) or self.k < 1:
             raise ValueError(f"k is {self.k!r}, expected a whole number from 1")
@@ -110,12 +110,7 @@ class SyncLossOptions:
     @property
     def mines(self) -> bool:
         """Whether each row has its own few negatives."""
-        return self.mining not in ("all", None) or (self.mining is None and self.by_distance)
-
-    @property
-    def mining_name(self) -> str:
-        """The mining that is done, None resolved."""
-        return self.mining or ("hardest" if self.by_distance else "all")
+        return self.mining != "all"
 
     @property
     def kind_weights(self) -> list[float]:

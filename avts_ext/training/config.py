@@ -71,7 +71,7 @@ class LossConfig:
 
     Attributes:
         objective: "pairs" (margin loss of each clip's positive and its one negative), "mined"
-            (margin loss with the hardest negative in the batch) or "infonce".
+            (margin loss with semi-hard negatives of the batch) or "infonce".
         margin: distance at which a negative pair costs nothing; for "pairs" and "mined".
         temperature: of the softmax over the batch; for "infonce".
     """

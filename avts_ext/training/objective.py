@@ -26,7 +26,7 @@ def make_objective(config: PretrainConfig) -> Objective:
     if loss.objective == "mined":
         in_batch = SyncContrastiveLoss(
             objective="margin",
-            mining="hardest",
+            mining="semi_hard",  # from random weights the hardest negatives lead to collapse
             margin=loss.margin,
             clip_s=clip_s,
             min_gap_s=config.data.min_gap_s,

@@ -13,10 +13,10 @@ from avts_ext.losses import MemoryQueue, SyncContrastiveLoss, gather_batch
 DIM, DIM_IN = 6, 4
 ROWS = {2: [(7, 9), (5, 3)], 4: [(3, 5), (6, 6), (0, 1), (3, 0)]}  # both come to (12, 12)
 CASES = {
-    "hardest": {},
+    "hardest": {"mining": "hardest"},
     "semi-hard": {"mining": "semi_hard", "k": 3},
     "all": {"mining": "all", "negatives": {"easy": 1.0, "hard": 0.25}},
-    "triplet": {"objective": "triplet", "embeddings": "l2"},
+    "triplet": {"objective": "triplet", "mining": "hardest", "embeddings": "l2"},
     "infonce": {"objective": "infonce", "learn_temperature": True, "temperature": 0.5},
     "sigmoid": {"objective": "sigmoid", "learn_temperature": True, "learn_bias": True},
 }

@@ -9,10 +9,10 @@ from avts_ext.ops.sync_options import SyncLossOptions
 
 DIM = 6
 OBJECTIVES = [
-    {"objective": "margin"},
+    {"objective": "margin", "mining": "hardest"},
     {"objective": "margin", "mining": "all", "negatives": {"easy": 1.0, "hard": 0.5}},
     {"objective": "margin", "mining": "semi_hard", "k": 2},
-    {"objective": "triplet"},
+    {"objective": "triplet", "mining": "hardest"},
     {"objective": "infonce"},
     {"objective": "sigmoid", "bias": -1.0},
 ]
@@ -157,5 +157,5 @@ def test_bad_arguments():
     with pytest.raises(ValueError, match=r"video_ids is .*int64 of shape"):
         queue(**batch | {"video_ids": torch.zeros(2).long()})
     with pytest.raises(ValueError, match="k is 9"):
-        queue(**batch, k=9)
+        queue(**batch, mining="hardest", k=9)
     assert len(queue.video) == 0  # a batch that was refused is not kept

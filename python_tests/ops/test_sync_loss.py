@@ -112,8 +112,8 @@ def test_mined_negatives_match_brute_force(cpu_level, shape):
     w = windows(*shape[:2])
     mined = mine_hardest_negatives(video, audio, **w)
     kinds, d = kinds_of(w), reference.distances(video, audio).detach()
-    of_video = reference.mined_negatives(d, kinds, SyncLossOptions())[:, 0]
-    of_audio = reference.mined_negatives(d.T, kinds.T, SyncLossOptions())[:, 0]
+    of_video = reference.mined_negatives(d, kinds, SyncLossOptions(mining="hardest"))[:, 0]
+    of_audio = reference.mined_negatives(d.T, kinds.T, SyncLossOptions(mining="hardest"))[:, 0]
     assert torch.equal(mined.video_negative, of_video)
     assert torch.equal(mined.audio_negative, of_audio)
     for i, j in enumerate(of_video.tolist()):
@@ -161,7 +161,7 @@ def test_hardest_equals_the_papers_mean_over_as_many_negatives_as_positives():
         sync_pair_loss(video, audio, torch.cat([positives, negatives]), labels)
         for negatives in (by_row, by_column)
     ]
-    loss = sync_contrastive_loss(video, audio)
+    loss = sync_contrastive_loss(video, audio, mining="hardest")
     torch.testing.assert_close(loss, (explicit[0] + explicit[1]) / 2)
 
 
@@ -231,7 +231,7 @@ def test_non_finite_rows_reach_the_loss(objective, mining, bad, side):
 def test_nan_is_mined_even_without_a_positive():
     video, audio = torch.zeros(2, 3), torch.zeros(3, 3)
     audio[2, 0] = float("nan")  # row 2 belongs to no video row
-    assert sync_contrastive_loss(video, audio).isnan()
+    assert sync_contrastive_loss(video, audio, mining="hardest").isnan()
     assert mine_hardest_negatives(video, audio).video_negative.tolist() == [2, 2]
 
 

@@ -12,17 +12,23 @@ from avts_ext.ops import (
 from avts_ext.ops.reference import sync_loss as reference
 
 VARIANTS = {
-    "margin plain": {"hinge": "plain"},
+    "margin hardest plain": {"hinge": "plain", "mining": "hardest"},
     "margin all plain": {"hinge": "plain", "mining": "all"},
-    "margin top-k": {"k": 4},
+    "margin top-k": {"mining": "hardest", "k": 4},
     "margin semi-hard": {"mining": "semi_hard", "k": 2},
     "margin drawn": {"mining": "distance_weighted", "k": 3, "seed": 5, "embeddings": "l2"},
-    "margin video anchors": {"anchors": "video"},
+    "margin hardest video anchors": {"mining": "hardest", "anchors": "video"},
     "margin all audio anchors": {"anchors": "audio", "mining": "all"},
-    "margin half length": {"embeddings": "half"},
+    "margin hardest half length": {"mining": "hardest", "embeddings": "half"},
     "margin unit length": {"embeddings": "l2", "mining": "all"},
-    "triplet": {"objective": "triplet", "margin": 0.3},
-    "triplet plain top-k": {"objective": "triplet", "margin": 0.3, "hinge": "plain", "k": 3},
+    "triplet hardest": {"objective": "triplet", "mining": "hardest", "margin": 0.3},
+    "triplet plain top-k": {
+        "objective": "triplet",
+        "mining": "hardest",
+        "margin": 0.3,
+        "hinge": "plain",
+        "k": 3,
+    },
     "triplet all": {"objective": "triplet", "margin": 0.3, "mining": "all"},
     "triplet all plain": {"objective": "triplet", "margin": 0.3, "mining": "all", "hinge": "plain"},
     "triplet semi-hard": {"objective": "triplet", "margin": 0.3, "mining": "semi_hard"},
@@ -143,8 +149,8 @@ def test_temperature_and_bias_of_sigmoid_have_gradients():
 
 
 MINING = [
-    {"k": 1},
-    {"k": 5},
+    {"mining": "hardest", "k": 1},
+    {"mining": "hardest", "k": 5},
     {"mining": "semi_hard"},
     {"mining": "semi_hard", "k": 3},
     {"mining": "distance_weighted", "k": 2, "seed": 7},
@@ -189,7 +195,7 @@ def test_draws_follow_their_weights():
 def test_groups_are_no_negatives_of_each_other():
     video, audio = torch.zeros(3, 2), torch.arange(6.0).reshape(3, 2)
     groups = {"video_groups": torch.tensor([0, 0, -1]), "audio_groups": torch.tensor([0, 0, -1])}
-    mined = mine_negatives(video, audio, **groups)
+    mined = mine_negatives(video, audio, mining="hardest", **groups)
     assert mined.video_negative.tolist() == [[2], [2], [0]]
     assert mined.audio_negative.tolist() == [[2], [2], [0]]
 
@@ -204,7 +210,7 @@ def test_silent_rows_may_hold_anything():
         loss = sync_contrastive_loss(video, spoiled, audio_silent=silent, objective=objective)
         without = sync_contrastive_loss(video, audio[~silent], **kept, objective=objective)
         assert torch.equal(loss, without)
-    mined = mine_negatives(video, spoiled, audio_silent=silent)
+    mined = mine_negatives(video, spoiled, audio_silent=silent, mining="hardest")
     assert not set(mined.video_negative.flatten().tolist()) & {1, 4}
     assert mined.audio_negative[silent].tolist() == [[-1], [-1]]
 
@@ -237,8 +243,9 @@ def test_diagnostics_of_all_pairs(objective):
 
 def test_diagnostics_of_mined_pairs():
     video, audio, w = batch(20, 30, 12)
-    _, found = sync_loss_with_diagnostics(video, audio, **w, negatives=("hard",))
-    mined = mine_negatives(video, audio, **w, negatives=("hard",))
+    options = {"mining": "hardest", "negatives": ("hard",)}
+    _, found = sync_loss_with_diagnostics(video, audio, **w, **options)
+    mined = mine_negatives(video, audio, **w, **options)
     of_video, of_audio = mined.video_negative[:, 0], mined.audio_negative[:, 0]
     d = reference.distances(video, audio)
     rows, columns = (of_video >= 0).nonzero()[:, 0], (of_audio >= 0).nonzero()[:, 0]
@@ -252,11 +259,11 @@ def test_diagnostics_of_mined_pairs():
 @pytest.mark.parametrize(
     ("options", "distance"),
     [
-        ({}, 0.495),
+        ({"mining": "hardest"}, 0.495),
         ({"mining": "all"}, 0.495),
         ({"negatives": {"easy": 3.0}}, 3 * 0.99 / 4),
-        ({"hinge": "plain"}, 0.5),
-        ({"objective": "triplet", "margin": 0.2}, 0.7),
+        ({"hinge": "plain", "mining": "hardest"}, 0.5),
+        ({"objective": "triplet", "mining": "hardest", "margin": 0.2}, 0.7),
         ({"objective": "triplet", "margin": 0.2, "mining": "all", "hinge": "plain"}, 0.7),
         ({"objective": "infonce"}, 0.3),
     ],
@@ -284,7 +291,7 @@ BATCH = torch.zeros(3, 4), torch.zeros(5, 4)
     ("options", "message"),
     [
         ({"k": 0}, "k is 0"),
-        ({"k": 4}, "k is 4, expected at most the 3 rows"),
+        ({"mining": "hardest", "k": 4}, "k is 4, expected at most the 3 rows"),
         ({"mining": "all", "hinge": "cubic"}, "hinge is 'cubic'"),
         ({"anchors": "all"}, "anchors is 'all'"),
         ({"embeddings": "l1"}, "embeddings is 'l1'"),

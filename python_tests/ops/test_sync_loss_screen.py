@@ -118,7 +118,7 @@ def test_threads_and_companions_do_not_matter(make):
     try:
         for threads in (1, 3):
             torch.set_num_threads(threads)
-            found.append(mine_negatives(video, audio, k=3))
+            found.append(mine_negatives(video, audio, mining="hardest", k=3))
     finally:
         torch.set_num_threads(before)
     assert all(torch.equal(x, y) for x, y in zip(*found, strict=True))
@@ -129,6 +129,7 @@ def test_threads_and_companions_do_not_matter(make):
         video_ids=torch.arange(N),
         audio_ids=torch.cat([torch.full((7,), -1), torch.arange(M)]),
         audio_silent=silent,
+        mining="hardest",
         k=3,
     )
     assert torch.equal(shifted.video_negative - 7, found[0].video_negative)
@@ -136,7 +137,11 @@ def test_threads_and_companions_do_not_matter(make):
 
 
 @pytest.mark.parametrize("make", [spread, near_ties, collapsed, nearly_collapsed, apart])
-@pytest.mark.parametrize("options", [{}, {"mining": "all"}, {"objective": "triplet"}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [{"mining": "hardest"}, {"mining": "all"}, {"objective": "triplet", "mining": "hardest"}],
+    ids=str,
+)
 def test_loss_and_gradient_keep_their_digits(cpu_level, make, options):
     """Also where inner products of float32 lose all of them."""
     video, audio = (x.requires_grad_() for x in make())

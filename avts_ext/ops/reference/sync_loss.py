@@ -76,10 +76,10 @@ def mined_negatives(
     found = torch.full((len(distance), options.k), -1)
     for i, row in enumerate(distance.tolist()):
         columns = [j for j in range(len(row)) if admissible[i, j]]
-        if options.mining_name == "semi_hard":
+        if options.mining == "semi_hard":
             columns = [j for j in columns if row[j] > floor[i]]  # never where floor is NaN
         keys = row
-        if options.mining_name == "distance_weighted":
+        if options.mining == "distance_weighted":
             keys = [_race_key(options.seed, i, j, d, from_audio, dim) for j, d in enumerate(row)]
         best = [j for _, j in sorted((keys[j], j) for j in columns)][: options.k]
         found[i, : len(best)] = torch.tensor(best, dtype=torch.int64)
@@ -129,7 +129,7 @@ def _distance_loss(video: Tensor, audio: Tensor, kinds: Tensor, options: SyncLos
         if options.anchors not in ("both", name):
             continue
         weight = weights_of_kinds(kind, options)
-        if options.mining_name == "all":
+        if options.mining == "all":
             rows, columns = (weight > 0).nonzero(as_tuple=True)
             count += len(rows)
         else:
