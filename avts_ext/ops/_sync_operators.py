@@ -187,7 +187,7 @@ def _loss_backward(ctx, grad_loss, *_):  # type: ignore[no-untyped-def]
     if grad_loss is None:
         return (None,) * len(Batch._fields)
     # The operator is there to refuse a second derivative; without one in sight its call is saved.
-    backward = torch.ops.avts.sync_loss_backward if torch.is_grad_enabled() else _loss_backward_any
+    backward = torch.ops.avts.sync_loss_backward if torch.is_grad_enabled() else loss_backward
     video, audio, temperature, bias = backward(grad_loss, *ctx.saved_tensors)
     return video, audio, *(None,) * 7, temperature, bias, *rest
 
