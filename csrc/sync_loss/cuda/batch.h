@@ -115,6 +115,19 @@ __device__ double lanes_sum(double value) {
   return value;
 }
 
+// Sum over a block of kThreads threads, in one order, for its first one. Takes kSumBytes of shared
+// memory.
+constexpr size_t kSumBytes = kWarps * sizeof(double);
+__device__ inline double block_sum(double value) {
+  double* parts = dynamic_shared<double>();
+  value = lanes_sum(value);
+  if (threadIdx.x % kWarpSize == 0) parts[threadIdx.x / kWarpSize] = value;
+  __syncthreads();
+  value = 0;
+  for (int warp = 0; threadIdx.x == 0 && warp < kWarps; ++warp) value += parts[warp];
+  return value;
+}
+
 // Exact to a few 2^-53, by a group of kLanes lanes; all of a warp must call.
 template <int kLanes, typename T>
 __device__ double exact_squared_distance(const View<T>& view, int64_t i, int64_t j) {

@@ -75,16 +75,10 @@ __global__ void __launch_bounds__(kThreads)
 template <typename T>
 __global__ void __launch_bounds__(kThreads)
     add_up_terms(const double* terms, int64_t count, T* loss) {
-  double* parts = dynamic_shared<double>();
   double sum = 0;
   for (int64_t i = threadIdx.x; i < count; i += kThreads) sum += terms[i];
-  parts[threadIdx.x] = sum;
-  __syncthreads();
-  for (unsigned half = kThreads / 2; half > 0; half /= 2) {
-    if (threadIdx.x < half) parts[threadIdx.x] += parts[threadIdx.x + half];
-    __syncthreads();
-  }
-  if (threadIdx.x == 0) *loss = static_cast<T>(parts[0]);
+  sum = block_sum(sum);
+  if (threadIdx.x == 0) *loss = static_cast<T>(sum);
 }
 
 template <typename T>
@@ -113,8 +107,7 @@ void pair_forward_cuda(const Side<T>& video, const Side<T>& audio, const int64_t
                        const double* labels, int64_t pair_count, double margin, double* terms,
                        void* stream, T* loss) {
   launch_measure<T>(video, audio, pairs, labels, pair_count, margin, nullptr, terms, stream);
-  launch("sync_pair", add_up_terms<T>, {1, kThreads, kThreads * sizeof(double)}, stream, terms,
-         pair_count, loss);
+  launch("sync_pair", add_up_terms<T>, {1, kThreads, kSumBytes}, stream, terms, pair_count, loss);
 }
 
 template <typename T>

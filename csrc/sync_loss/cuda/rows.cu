@@ -77,20 +77,14 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-// One block for each sum: thread by thread a part of the rows, then the parts in order.
+// One block for each sum.
 template <typename T>
 __global__ void __launch_bounds__(kThreads) add_up(const __grid_constant__ View<T> view) {
-  double* parts = dynamic_shared<double>();
   const auto which = static_cast<RowSum>(blockIdx.x);
   double sum = 0;
   for (int64_t i = threadIdx.x; i < view.self.count; i += kThreads) sum += view.sum(which, i);
-  parts[threadIdx.x] = sum;
-  __syncthreads();
-  for (unsigned half = kThreads / 2; half > 0; half /= 2) {
-    if (threadIdx.x < half) parts[threadIdx.x] += parts[threadIdx.x + half];
-    __syncthreads();
-  }
-  if (threadIdx.x == 0) view.own.totals[which] = parts[0];
+  sum = block_sum(sum);
+  if (threadIdx.x == 0) view.own.totals[which] = sum;
 }
 
 template <typename T>
@@ -305,8 +299,7 @@ void scan_rows(const View<T>& view, const CudaOptions& options, void* stream) {
 }
 template <typename T>
 void add_up_rows(const View<T>& view, void* stream) {
-  launch("sync_loss: totals", add_up<T>, {kRowSums, kThreads, kThreads * sizeof(double)}, stream,
-         view);
+  launch("sync_loss: totals", add_up<T>, {kRowSums, kThreads, kSumBytes}, stream, view);
 }
 template <typename T>
 void mined_terms(const View<T>& view, const CudaOptions& options, const int64_t* negative,
