@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,6 +31,7 @@ class PairKind(IntEnum):
 
 
 _KINDS = {kind.name.lower(): kind for kind in PairKind}
+_HALF_EASY = {"positive": 1.0, "easy": 1.0}
 
 
 class ClipOffsets(NamedTuple):
@@ -115,6 +117,7 @@ class ClipStarts:
         _check_durations("durations_s", durations_s, torch.float64, clip_s, MAX_S, SAME_TIME_S)
         begin_s, end_s, spans = _stretches("valid_s", valid_s, durations_s, SAME_TIME_S)
         return _starts(
+            "valid_s",
             ((begin_s - SAME_TIME_S) / step_s).ceil().clamp(min=0).to(torch.int64),
             ((end_s - clip_s + SAME_TIME_S) / step_s).floor().to(torch.int64),
             spans,
@@ -152,13 +155,14 @@ class ClipStarts:
             ValueError: as for `in_seconds`.
         """
         most = _operator.MAX_STEPS
-        _check_range("snap", snap, 1, most)
-        _check_range("clip", clip, 1, most)
-        _check_range("min_gap", min_gap, 0, most - clip)
-        _check_range("min_offset", min_offset, 0, most)
+        _check_ticks("snap", snap, 1, most)
+        _check_ticks("clip", clip, 1, most)
+        _check_ticks("min_gap", min_gap, 0, most - clip)
+        _check_ticks("min_offset", min_offset, 0, most)
         _check_durations("durations", durations, torch.int64, clip, most, 0)
         begin, end, spans = _stretches("valid", valid, durations, 0)
         return _starts(
+            "valid",
             -torch.div(-begin, snap, rounding_mode="floor"),
             torch.div(end - clip, snap, rounding_mode="floor"),
             spans,
@@ -214,7 +218,7 @@ class ClipStarts:
             self.hard_distance,
             self.min_offset,
             self.max_offset,
-            _kind_bounds(proportions or {"positive": 1.0, "easy": 1.0}),
+            _kind_bounds(_HALF_EASY if proportions is None else proportions),
             _as_signed64(seed),
             epoch,
             first_draw,
@@ -272,6 +276,11 @@ def _check_range(name: str, value: float, least: float, most: float) -> None:
         raise ValueError(f"{name} is {value}, expected {least} to {most}")
 
 
+def _check_ticks(name: str, value: int, least: int, most: int) -> None:
+    if not isinstance(value, (int, np.integer)) or not least <= value <= most:
+        raise ValueError(f"{name} is {value}, expected an integer, {least} to {most}")
+
+
 def _check_durations(
     name: str, durations: Tensor, dtype: torch.dtype, clip: float, most: float, same: float
 ) -> None:
@@ -311,11 +320,14 @@ def _stretches(
             free_from = end
     flat = [span for spans in valid for span in spans]
     table = torch.tensor(flat, dtype=durations.dtype, device=durations.device).view(-1, 2)
+    if table.tolist() != [list(span) for span in flat]:
+        raise ValueError(f"{name} has fractions of a tick, expected integers")
     counts = torch.tensor([len(spans) for spans in valid], device=durations.device)
     return table[:, 0], table[:, 1], counts
 
 
 def _starts(
+    name: str,
     first: Tensor,
     last: Tensor,
     spans: Tensor | None,
@@ -327,6 +339,8 @@ def _starts(
     step: Tensor,
 ) -> ClipStarts:
     width = last - first + 1
+    if not torch.compiler.is_compiling() and float(width.double().sum()) >= 2**62:
+        raise ValueError("durations give 2^62 starts or more in all, expected fewer: a larger snap")
     if spans is None:
         count = len(first)
         first_range = torch.arange(count + 1, device=first.device)
@@ -339,7 +353,8 @@ def _starts(
         if not ranges_each.all():
             i = int((ranges_each == 0).nonzero()[0])
             raise ValueError(
-                f"valid stretches of medium {i} are too short, expected room for a clip"
+                f"{name}[{i}] has {int(spans[i])} stretches and none with room for a clip, "
+                "expected at least one"
             )
         first_range = _exclusive_sums(ranges_each)
     if media_ids is None:
@@ -386,6 +401,6 @@ def _kind_bounds(proportions: Mapping[str, float]) -> list[int]:
 
 
 def _as_signed64(seed: int) -> int:
-    if not -(2**63) <= seed < 2**64:
+    if not isinstance(seed, (int, np.integer)) or not -(2**63) <= seed < 2**64:
         raise ValueError(f"seed is {seed}, expected an integer of 64 bits")
-    return (seed + 2**63) % 2**64 - 2**63
+    return (int(seed) + 2**63) % 2**64 - 2**63

@@ -5,6 +5,7 @@ from fractions import Fraction
 from itertools import combinations_with_replacement
 from pathlib import Path
 
+import numpy as np
 import pytest
 import scipy.stats
 import torch
@@ -411,6 +412,11 @@ def test_short_media_fall_back_and_say_so():
     assert alone.video_start.item() == 0
 
 
+def test_seeds_may_be_numpy_integers():
+    a, b = (sample_clip_offsets(seconds(9), clip_s=1.0, seed=s) for s in (np.int64(-3), -3))
+    assert same(a, b)
+
+
 def test_empty_requests():
     assert sample_clip_offsets(seconds(), clip_s=1.0, seed=0).kind.shape == (0, 1)
     assert sample_clip_offsets(seconds(2, 3), clip_s=1.0, seed=0, draws=0).kind.shape == (2, 0)
@@ -444,8 +450,8 @@ def test_empty_requests():
         ({"valid_s": [[(3, 2)], [(0, 6)]]}, r"valid_s\[0\] has \(3, 2\)"),
         ({"valid_s": [[(0, 2), (2, 4)], [(0, 6)]]}, r"valid_s\[0\] has \(2, 4\), .* apart"),
         ({"valid_s": [[(0, math.nan)], [(0, 6)]]}, r"valid_s\[0\] has \(0, nan\)"),
-        ({"valid_s": [[(0, 2)], []]}, "medium 1 are too short, expected room for a clip"),
-        ({"valid_s": [[(0, 0.5)], [(0, 6)]]}, "medium 0 are too short"),
+        ({"valid_s": [[(0, 2)], []]}, r"valid_s\[1\] has 0 stretches and none with room"),
+        ({"valid_s": [[(0, 0.5)], [(0, 6)]]}, r"valid_s\[0\] has 1 stretches"),
         ({"clip_s": 0.0}, "clip_s is 0.0, expected 1e-06 to"),
         ({"snap_s": -1.0}, "snap_s is -1.0"),
         ({"min_gap_s": -0.1}, "min_gap_s is -0.1"),
@@ -455,6 +461,8 @@ def test_empty_requests():
         ({"draws": 2, "first_draw": 2**32 - 1}, "draws is 2, expected 0 to 1"),
         ({"first_draw": -1}, "first_draw is -1"),
         ({"seed": 2**64}, "seed is 18446744073709551616"),
+        ({"seed": 0.5}, "seed is 0.5, expected an integer"),
+        ({"proportions": {}}, "expected finite weights"),
         ({"proportions": {"harder": 1}}, r"proportions names \['harder'\]"),
         ({"proportions": {"hard": 0}}, "expected finite weights"),
         ({"proportions": {"hard": math.nan}}, "expected finite weights"),
@@ -475,12 +483,15 @@ def test_bad_input_is_named(change, message):
             {"durations": torch.tensor([9])},
             r"durations\[0\] is 9, expected .* 10, to 9007199254740992",
         ),
-        ({"clip": 0}, "clip is 0, expected 1 to"),
-        ({"snap": 0}, "snap is 0, expected 1 to"),
-        ({"min_gap": -1}, "min_gap is -1, expected 0 to"),
+        ({"clip": 0}, "clip is 0, expected an integer, 1 to"),
+        ({"snap": 0}, "snap is 0, expected an integer, 1 to"),
+        ({"min_gap": -1}, "min_gap is -1, expected an integer, 0 to"),
         ({"min_offset": 2**60}, "min_offset is 1152921504606846976"),
         ({"valid": [[(0, 21)]]}, r"valid\[0\] has \(0, 21\), expected .* 20"),
-        ({"valid": [[(1, 11)]], "snap": 8}, "medium 0 are too short"),
+        ({"valid": [[(1, 11)]], "snap": 8}, r"valid\[0\] has 1 stretches and none with room"),
+        ({"valid": [[(0.5, 12)]]}, "valid has fractions of a tick, expected integers"),
+        ({"clip": 1.5}, "clip is 1.5, expected an integer, 1 to"),
+        ({"durations": torch.full((2000,), 2**53)}, r"durations give 2\^62 starts or more"),
     ],
 )
 def test_bad_ticks_are_named(change, message):
