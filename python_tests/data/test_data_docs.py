@@ -8,7 +8,7 @@ import pytest
 from avts_ext.data import Fault, ManifestRow
 from avts_ext.data.datasets import DATASETS
 
-PAGE = (Path(__file__).parent.parent / "docs" / "data.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "data.md").read_text()
 COLUMNS = [field.name for field in fields(ManifestRow)]
 
 
