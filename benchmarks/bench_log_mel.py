@@ -6,8 +6,8 @@ Prints Markdown: for each configuration, direction and peer the median time of a
 spread of the middle half, the time per frame, and the median over rounds of a peer's time divided
 by ours within a round, which is what stays meaningful on a machine that is not idle. A peer that is
 not installed, or cannot do a configuration, is named. `--clock cpu` counts the time that the
-calling thread was running, for one thread on a busy machine. `--memory` adds the largest extra
-memory of a call, over its result, each measured in a process of its own.
+process was running on any thread, for one thread on a busy machine. `--memory` adds the largest
+extra memory of a call, over its result, each measured in a process of its own.
 """
 
 import argparse
@@ -227,9 +227,9 @@ def report(args, config_name, config, batch, seconds) -> None:
     check_equality(found, x[:2])
     frames = batch * (shape[1] // config.hop_length + 1)
     memory = [" extra MiB |", " ---: |"] if args.memory else ["", ""]
-    print("| | ms (middle half) | ns a frame | ours is faster | of the aim |" + memory[0])
+    print("\n| | ms (middle half) | ns a frame | ours is faster | of the aim |" + memory[0])
     print("| --- | ---: | ---: | ---: | ---: |" + memory[1])
-    clock = time.thread_time if args.clock == "cpu" else time.perf_counter
+    clock = time.process_time if args.clock == "cpu" else time.perf_counter
     for direction in args.directions:
         able = {n: t for n, t in found.items() if direction == "forward" or CONTESTANTS[n][3]}
         times = time_rounds(able, DIRECTIONS[direction], x, args.rounds, clock)
@@ -286,7 +286,7 @@ def main():
     args = parser.parse_args()
     threads = args.threads or os.cpu_count()
     if args.clock == "cpu" and threads > 1:
-        parser.error("--clock cpu sees one thread only, expected --threads 1")
+        parser.error("--clock cpu adds up threads, expected --threads 1")
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     level = avts_ext.build_info()["cpu_level"]

@@ -48,17 +48,9 @@ for _ in range(calls):
 
 def instructions(valgrind: str, spec: LogMelSpec, samples: int, calls: int, direction: str) -> int:
     task = json.dumps([kernel_options(spec.key), ITEMS, samples, calls, direction])
+    callgrind = [valgrind, "--tool=callgrind", "--callgrind-out-file=/dev/null"]
     done = subprocess.run(
-        [
-            valgrind,
-            "--tool=callgrind",
-            "--callgrind-out-file=/dev/null",
-            sys.executable,
-            "-c",
-            CHILD,
-            _C.__file__,
-            task,
-        ],
+        [*callgrind, sys.executable, "-c", CHILD, _C.__file__, task],
         capture_output=True,
         text=True,
         env={**os.environ, "AVTS_CPU_ISA": "avx2", "PYTHONHASHSEED": "0"},

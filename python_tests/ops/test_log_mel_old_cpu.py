@@ -57,19 +57,9 @@ def digest(_C, options):
 def test_older_cpu_runs_what_it_can(cpu, levels, n_fft):
     options = kernel_options(LogMelSpec(n_fft=n_fft).key)
     packages = os.path.dirname(os.path.dirname(np.__file__))
+    arguments = [_C.__file__, json.dumps(options), packages, DIGEST]
     done = subprocess.run(
-        [
-            EMULATOR,
-            "-cpu",
-            cpu,
-            os.path.realpath(sys.executable),
-            "-c",
-            CHILD,
-            _C.__file__,
-            json.dumps(options),
-            packages,
-            DIGEST,
-        ],
+        [EMULATOR, "-cpu", cpu, os.path.realpath(sys.executable), "-c", CHILD, *arguments],
         capture_output=True,
         text=True,
     )
