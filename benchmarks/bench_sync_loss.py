@@ -1,93 +1,227 @@
-"""Times of forward plus backward of the sync losses, as ratios within one run.
+"""Times and memory of the sync losses, forward plus backward, as ratios within one run.
 
-python benchmarks/bench_sync_loss.py [--rows 1024 4096] [--dim 128] [--repeats 7]
+    python benchmarks/bench_sync_loss.py times [--rows 64 256 1024 4096] [--dims 128 512]
+    python benchmarks/bench_sync_loss.py memory [--rows 1024 4096 16384] [--plot memory.png]
 
-Before anything is timed the loss and its gradients are compared with the eager form. The units are
-one float32 ``torch.mm`` of rows x dim x rows, and eager PyTorch with the whole matrix of pairs.
+Rows are unit vectors times 0.6, each audio row halfway between its video row and a random one, as
+in the midst of training; a mode with "unrelated" has independent rows, the worst case of semi-hard
+mining. Before anything is timed loss and gradients are compared with the peer's.
+
+Times are medians of the CPU time of the calling thread, with one thread; the unit is one float32
+`torch.mm` of rows x dim x rows in the same run. Peers: the loss as a user writes it in PyTorch,
+with the whole matrix of pairs, eager and, with `--compile`, under torch.compile; and, with
+`--metric-learning`, the batch-hard miner of pytorch-metric-learning. `--threads 2` times
+wall-clock, to be run on an idle machine.
+
+Memory is the peak of the resident set above inputs and gradients during one call.
 """
 
 import argparse
+import ctypes
+import itertools
+import multiprocessing
 import statistics
 import time
+from pathlib import Path
 
 import torch
 
 from avts_ext import build_info
 from avts_ext.ops import sync_contrastive_loss
 
-CASES = [("margin", "hardest"), ("margin", "all"), ("infonce", "all")]
+MARGIN = 0.99
+MODES = {
+    "hardest": {"mining": "hardest"},
+    "top-4": {"mining": "hardest", "k": 4},
+    "semi-hard": {"mining": "semi_hard"},
+    "semi-hard, unrelated": {"mining": "semi_hard"},
+    "all negatives": {},
+    "triplet, hardest": {"objective": "triplet", "mining": "hardest", "margin": 0.2},
+    "InfoNCE": {"objective": "infonce"},
+    "sigmoid": {"objective": "sigmoid"},
+}
+PEER_ROWS = 4096  # beyond, peers need gigabytes and minutes
 
 
-def eager_loss(video, audio, objective, mining):
+def make_rows(rows, dim, related=True):
+    video, other = (torch.nn.functional.normalize(torch.randn(rows, dim)) for _ in range(2))
+    audio = torch.nn.functional.normalize(video + other) if related else other
+    return (0.6 * video).requires_grad_(), (0.6 * audio).requires_grad_()
+
+
+def ours(video, audio, mode):
+    return sync_contrastive_loss(video, audio, **MODES[mode])
+
+
+def peer(video, audio, mode):
     """The same loss on aligned rows as a user would write it."""
-    own = torch.eye(len(video), dtype=torch.bool)
-    if objective == "infonce":
-        logits, labels = video @ audio.T / 0.07, torch.arange(len(video))
+    rows = len(video)
+    own = torch.eye(rows, dtype=torch.bool)
+    if mode == "InfoNCE":
+        logits, labels = video @ audio.T / 0.07, torch.arange(rows)
         cross_entropy = torch.nn.functional.cross_entropy
         return (cross_entropy(logits, labels) + cross_entropy(logits.T, labels)) / 2
+    if mode == "sigmoid":
+        logits = video @ audio.T / 0.07
+        return torch.nn.functional.softplus(torch.where(own, -logits, logits)).sum() / rows
     d = torch.cdist(video, audio)
-    positive = (video - audio).square().sum(1).mean()
+    positive = (video - audio).square().sum(1)
     others = d.masked_fill(own, torch.inf)
-    if mining == "hardest":
-        nearest = torch.cat([others.min(0).values, others.min(1).values])
-        return (positive + (0.99 - nearest).clamp(min=0).square().mean()) / 2
-    hinge = (0.99 - others).clamp(min=0).square()
-    return (positive + hinge.sum() / (others.numel() - len(video))) / 2
+    if mode == "all negatives":
+        hinge = (MARGIN - others).clamp(min=0).square()
+        return (positive.mean() + hinge.sum() / (others.numel() - rows)) / 2
+    if mode.startswith("semi-hard"):
+        floor = d.detach().diagonal()
+        sides = (others.masked_fill(others <= floor[:, None], torch.inf), 1)
+        both = (sides, (others.masked_fill(others <= floor[None], torch.inf), 0))
+        nearest = torch.cat([x.min(dim).values for x, dim in both])
+    elif mode == "top-4":
+        nearest = torch.cat(
+            [
+                others.topk(4, dim=1, largest=False).values.flatten(),
+                others.topk(4, dim=0, largest=False).values.flatten(),
+            ]
+        )
+    else:
+        nearest = torch.cat([others.min(1).values, others.min(0).values])
+    if mode.startswith("triplet"):
+        return (0.2 + positive.sqrt().repeat(2) - nearest).clamp(min=0).square().mean()
+    return (positive.mean() + (MARGIN - nearest).clamp(min=0).square().mean()) / 2
 
 
-def fused_loss(video, audio, objective, mining):
-    return sync_contrastive_loss(video, audio, objective=objective, mining=mining)
+def batch_hard(video, audio, _):
+    """What pytorch-metric-learning has for the hardest negative of each video row."""
+    from pytorch_metric_learning import losses, miners
+
+    labels = torch.arange(len(video))
+    mined = miners.BatchHardMiner()(video, labels, audio, labels.clone())
+    return losses.TripletMarginLoss(margin=MARGIN)(video, labels, mined, audio, labels.clone())
 
 
-def step(loss, video, audio, case):
-    value = loss(video, audio, *case)
+def step(loss, video, audio, mode):
+    value = loss(video, audio, mode)
     return value, *torch.autograd.grad(value, (video, audio))
 
 
-def times_s(function, repeats):
+def median_s(function, seconds, clock):
     function()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
+    times, end = [], time.perf_counter() + seconds
+    while len(times) < 5 or (time.perf_counter() < end and len(times) < 400):
+        start = clock()
         function()
-        times.append(time.perf_counter() - start)
-    return times
+        times.append(clock() - start)
+    return statistics.median(times)
 
 
-def report(name, times, unit_s, eager_s):
-    median = statistics.median(times)
-    spread = (max(times) - min(times)) / median
+def check_equal(video, audio, mode):
+    found, expected = step(ours, video, audio, mode), step(peer, video, audio, mode)
+    for x, y in zip(found, expected, strict=True):
+        torch.testing.assert_close(x, y, rtol=2e-3, atol=2e-3 * y.abs().max().item())
+
+
+def compare(rows, dim, mode, options, clock):
+    """One line of the table."""
+    video, audio = make_rows(rows, dim, related="unrelated" not in mode)
+    plain = video.detach(), audio.detach().T
+    unit = median_s(lambda: torch.mm(*plain), options.seconds, clock)
+    times = {"ours": ours}
+    if rows <= PEER_ROWS:
+        check_equal(video, audio, mode)
+        times["eager"] = peer
+        if options.compile:
+            times["compiled"] = torch.compile(peer, dynamic=False)
+        if options.metric_learning and mode == "hardest":
+            times["batch-hard"] = batch_hard
+    found = {
+        name: median_s(lambda f=f: step(f, video, audio, mode), options.seconds, clock)
+        for name, f in times.items()
+    }
+    own = found.pop("ours")
+    shown = [f"{found[name] / own:.1f}" if name in found else "" for name in PEERS]
+    return [mode, rows, dim, f"{own * 1e3:.2f}", f"{own / unit:.2f}", *shown]
+
+
+PEERS = ("eager", "compiled", "batch-hard")
+
+
+def show_times(options):
+    torch.set_num_threads(options.threads)
+    clock = time.thread_time if options.threads == 1 else time.perf_counter
+    level = build_info()["cpu_level"]
+    print(f"{level}, {options.threads} threads, torch {torch.__version__}\n")
+    heads = ["mode", "rows", "dim", "ms", "x mm", *(f"{name} / ours" for name in PEERS)]
+    print("| " + " | ".join(heads) + " |\n" + "|---" * len(heads) + "|")
+    for dim in options.dims:
+        for rows in options.rows:
+            for mode in options.modes:
+                line = compare(rows, dim, mode, options, clock)
+                print("| " + " | ".join(map(str, line)) + " |", flush=True)
+
+
+def peak_mib(rows, dim, mode):
+    """Peak of the resident set during a step, above what it was before, less the gradients."""
+
+    def resident_kib(name):
+        (line,) = (x for x in Path("/proc/self/status").read_text().splitlines() if name in x)
+        return int(line.split()[1])
+
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    video, audio = make_rows(rows, dim)
+    step(ours, *(x[:64] for x in (video, audio)), mode)
+    ctypes.CDLL(None).malloc_trim(0)  # what is free must not be used again unseen
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before = resident_kib("VmRSS")
+    step(ours, video, audio, mode)
+    return (resident_kib("VmHWM") - before - 2 * rows * dim * 4 / 1024) / 1024
+
+
+def show_memory(options):
+    found = {}
     print(
-        f"  {name:16} {median * 1e3:9.2f} ms  spread {spread:4.0%}  "
-        f"{median / unit_s:7.2f} x mm  eager / ours {eager_s / median:5.2f}"
+        "| mode | rows | dim | MiB above inputs and gradients | bytes a row |\n" + "|---" * 5 + "|"
     )
+    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as processes:
+        for mode, dim, rows in itertools.product(options.modes, options.dims, options.rows):
+            extra = processes.apply(peak_mib, (rows, dim, mode))
+            found.setdefault((mode, dim), []).append((rows, extra))
+            per_row = extra * 2**20 / rows
+            print(f"| {mode} | {rows} | {dim} | {extra:.1f} | {per_row:.0f} |", flush=True)
+    if options.plot:
+        plot_memory(found, options.plot)
+
+
+def plot_memory(found, path):
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+    for (mode, dim), points in found.items():
+        axes.plot(*zip(*points, strict=True), marker="o", label=f"{mode}, D = {dim}")
+    rows = sorted({rows for points in found.values() for rows, _ in points})
+    matrix = [4 * n * n / 2**20 for n in rows]
+    axes.plot(rows, matrix, color="grey", linestyle="--", label="one matrix of pairs, float32")
+    axes.set(xlabel="rows", ylabel="MiB above inputs and gradients", xscale="log", yscale="log")
+    axes.legend()
+    figure.savefig(path, dpi=110)
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--rows", type=int, nargs="+", default=[64, 1024, 4096])
-    parser.add_argument("--dim", type=int, default=128)
-    parser.add_argument("--repeats", type=int, default=7)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["times", "memory"])
+    parser.add_argument("--rows", type=int, nargs="+", default=[64, 256, 1024, 4096])
+    parser.add_argument("--dims", type=int, nargs="+", default=[128])
+    parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES))
+    parser.add_argument("--seconds", type=float, default=1.0, help="for each figure")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--metric-learning", action="store_true")
+    parser.add_argument("--plot", help="file to draw memory against rows in")
     options = parser.parse_args()
-    print(
-        f"{build_info()['cpu_level']}, {torch.get_num_threads()} threads, torch {torch.__version__}"
-    )
-    for rows in options.rows:
-        unit_norm = torch.nn.functional.normalize
-        video = (0.6 * unit_norm(torch.randn(rows, options.dim))).requires_grad_()
-        audio = (0.6 * unit_norm(torch.randn(rows, options.dim))).requires_grad_()
-        plain = video.detach(), audio.detach().T
-        unit_s = statistics.median(times_s(lambda p=plain: torch.mm(*p), options.repeats))
-        print(f"rows {rows}, dim {options.dim}: torch.mm {unit_s * 1e3:.2f} ms")
-        for case in CASES:
-            ours, eager = step(fused_loss, video, audio, case), step(eager_loss, video, audio, case)
-            for found, expected in zip(ours, eager, strict=True):
-                torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-6)
-            run = [
-                times_s(lambda f=f, v=video, a=audio, c=case: step(f, v, a, c), options.repeats)
-                for f in (fused_loss, eager_loss)
-            ]
-            report(" ".join(case), run[0], unit_s, statistics.median(run[1]))
+    torch.manual_seed(0)
+    show_times(options) if options.what == "times" else show_memory(options)
 
 
 if __name__ == "__main__":
