@@ -5,7 +5,7 @@
 Writes films of 320 x 240 pixels with a key frame every 30 and every 250 frames, and cuts random
 clips of one second from them: the frames the film has, and 16 kHz mono sound turned into log-mel by
 the same operator for all. First the loaders' outputs are compared, then they take turns in rounds;
-printed is the median time of a clip and the median over rounds of the ratio within a round.
+printed is the median CPU time of a clip and the median over rounds of the ratio within a round.
 Afterwards: clips per second over worker processes, and where the time goes.
 
 Peers that are not installed (torchcodec, decord) are left out. torchcodec finds its FFmpeg
@@ -220,8 +220,8 @@ def compare(path, size, starts):
 
 
 def time_clips(loader, path, size, starts, log_mel, kept):
-    """Seconds per clip."""
-    begin = time.perf_counter()
+    """Seconds of CPU time per clip."""
+    begin = time.process_time()
     opened = loader(path, size) if kept else None
     for start_s in starts:
         source = opened or loader(path, size)
@@ -229,7 +229,7 @@ def time_clips(loader, path, size, starts, log_mel, kept):
         torch.stack([frames]), log_mel(wave[None])
         if not kept:
             source.close()
-    return (time.perf_counter() - begin) / len(starts)
+    return (time.process_time() - begin) / len(starts)
 
 
 def race(path, size, starts, rounds, log_mel):
@@ -284,12 +284,12 @@ def timed(spent, stage, owner, name):
     original = getattr(owner, name)
 
     def wrapper(*args, **kwargs):
-        begin = time.perf_counter()
+        begin = time.process_time()
         try:
             return original(*args, **kwargs)
         finally:
             key = stage(*args) if callable(stage) else stage
-            spent[key] += time.perf_counter() - begin
+            spent[key] += time.process_time() - begin
 
     setattr(owner, name, wrapper)
     try:
@@ -314,17 +314,17 @@ def where_time_goes(path, size, starts, log_mel):
         for stage, owner, name in watched:
             stack.enter_context(timed(spent, stage, owner, name))
         stack.enter_context(timed(spent, "resample", sound, "resample"))
-        begin = time.perf_counter()
+        begin = time.process_time()
         for start_s in starts:
             source = Ours(path, size)
             frames, wave = source.read(start_s)
             with timed(spent, "log-mel", log_mel, "forward"):
                 log_mel(wave[None])
-            middle = time.perf_counter()
+            middle = time.process_time()
             torch.stack([frames] * 8)
-            spent["collate"] += (time.perf_counter() - middle) / 8
+            spent["collate"] += (time.process_time() - middle) / 8
             source.close()
-        spent["rest (demux, Python)"] = time.perf_counter() - begin - sum(spent.values())
+        spent["rest (demux, Python)"] = time.process_time() - begin - sum(spent.values())
     total = sum(spent.values())
     for stage, seconds in spent.most_common():
         print(f"    {stage:22} {seconds / len(starts) * 1e3:6.2f} ms {seconds / total:5.0%}")

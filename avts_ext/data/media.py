@@ -12,7 +12,7 @@ import contextlib
 import itertools
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from typing import Any, Literal, get_args
 
@@ -150,8 +150,12 @@ class MediaReader(ClipSource):
         timeline.check_frames_present(self.path, len(spans), times)
         return Pictures(
             torch.from_numpy(frames),
-            torch.tensor([self.seconds(self.video, pts) for pts, _ in spans], dtype=torch.float64),
-            torch.tensor([self.seconds(self.video, end) for _, end in spans], dtype=torch.float64),
+            *(
+                torch.tensor(
+                    timeline.seconds_of(stamps, time_base, self.origin), dtype=torch.float64
+                )
+                for stamps in zip(*spans, strict=True)
+            ),
         )
 
     def onsets(self, start: Fraction, end: Fraction) -> list[Fraction]:
@@ -254,6 +258,11 @@ class MediaReader(ClipSource):
         except av.FFmpegError as error:
             message = f"cannot be decoded at {float(at):.3f} s ({error.strerror})"
             raise self.error(Fault.DECODE, message) from None
+
+    def _seconds(self, stamps: Iterable[int]) -> torch.Tensor:
+        """Time stamps of frames in seconds of this file's clock, (T,) float64."""
+        found = timeline.seconds_of(stamps, time_base_of(self.video), self.origin)
+        return torch.tensor(found, dtype=torch.float64)
 
     def _open(self) -> None:
         self.container = open_container(self.path)

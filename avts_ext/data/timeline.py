@@ -47,8 +47,18 @@ def display_limits(times: Sequence[Fraction], time_base: Fraction, origin: Fract
     Half a tick of rounding by the container is forgiven, which also absorbs the rounding of a time
     given as float64.
     """
+    # Whole numbers: sums of fractions would cost as much as decoding a frame.
     shift = origin + rounding(time_base)
-    return [math.floor((time + shift) / time_base) for time in times]
+    a, b = shift.numerator * time_base.denominator, shift.denominator * time_base.numerator
+    c = shift.denominator * time_base.denominator
+    return [(time.numerator * c + time.denominator * a) // (time.denominator * b) for time in times]
+
+
+def seconds_of(stamps: Iterable[int], time_base: Fraction, origin: Fraction) -> list[float]:
+    """Time stamps in seconds after `origin`, each the float64 nearest to the exact value."""
+    a, b = time_base.numerator * origin.denominator, origin.numerator * time_base.denominator
+    c = time_base.denominator * origin.denominator
+    return [(stamp * a - b) / c for stamp in stamps]
 
 
 def frames_on_display(
