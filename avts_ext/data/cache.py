@@ -89,8 +89,8 @@ class CachedReader(ClipSource):
         frames = torch.from_numpy(self._frames[[row for _, _, row in picked]])
         return Pictures(
             frames,
-            torch.tensor([self._seconds(pts) for pts, _, _ in picked], dtype=torch.float64),
-            torch.tensor([self._seconds(end) for _, end, _ in picked], dtype=torch.float64),
+            self._seconds([pts for pts, _, _ in picked]),
+            self._seconds([end for _, end, _ in picked]),
         )
 
     def onsets(self, start: Fraction, end: Fraction) -> list[Fraction]:
@@ -115,8 +115,9 @@ class CachedReader(ClipSource):
         video = tuple(p * self._time_base - self._origin for p in (self._pts[0], self._ends[-1]))
         return Extent((video[0], video[1]), video[1] - self._time_base, (begin, end))
 
-    def _seconds(self, pts: int) -> float:
-        return float(pts * self._time_base - self._origin)
+    def _seconds(self, stamps: list[int]) -> torch.Tensor:
+        found = timeline.seconds_of(stamps, self._time_base, self._origin)
+        return torch.tensor(found, dtype=torch.float64)
 
     def _stamped_rows(self, first: int) -> Iterator[tuple[int, int, int]]:
         for row in range(first, len(self._pts)):
