@@ -34,12 +34,13 @@ def test_unknown_cpu_level_is_refused_by_name():
     assert "AVTS_CPU_ISA is 'pentium', expected one of: base" in done.stderr
 
 
-def test_import_starts_no_thread_and_initialises_no_gpu():
+def test_import_starts_no_thread_and_touches_no_gpu():
     done = run(
-        "import avts_ext, torch; from avts_ext._extension import _C;"
-        "print(_C.started_worker_threads(), torch.cuda.is_initialized())"
+        "import sys, avts_ext, torch; from avts_ext._extension import _C;"
+        "print(_C.started_worker_threads(), torch.cuda.is_initialized(),"
+        "'avts_ext._cuda' in sys.modules)"
     )
-    assert done.stdout.split() == ["0", "False"], done.stderr
+    assert done.stdout.split() == ["0", "False", "False"], done.stderr
 
 
 def test_module_of_another_version_is_refused(monkeypatch):
