@@ -114,9 +114,11 @@ def median_s(function, seconds, clock):
 
 
 def check_equal(video, audio, mode):
-    found, expected = step(ours, video, audio, mode), step(peer, video, audio, mode)
+    # The peer in float64: by its own rounding cdist takes another negative where two are near.
+    wide = (x.detach().double().requires_grad_() for x in (video, audio))
+    found, expected = step(ours, video, audio, mode), step(peer, *wide, mode)
     for x, y in zip(found, expected, strict=True):
-        torch.testing.assert_close(x, y, rtol=2e-3, atol=2e-3 * y.abs().max().item())
+        torch.testing.assert_close(x.double(), y, rtol=1e-4, atol=1e-4 * y.abs().max().item())
 
 
 def compare(rows, dim, mode, options, clock):
