@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from av.audio.frame import AudioFrame
 from av.container import InputContainer
-from av.stream import Discard, Disposition, Stream
+from av.stream import Disposition, Stream
 
 from avts_ext.data import timeline
 from avts_ext.data.audio_blocks import (
@@ -50,6 +50,9 @@ from avts_ext.data.sound_decoder import FreshDecoder, forgets_when_flushed, lead
 _AUDIO_BLOCKS_KEPT = 32
 # Packets that tell where the grid of packets lies: enough for rounding to average out.
 _ANCHOR_PACKETS = 50
+
+# Lets demuxers skip tracks that nobody asked for. Not in PyAV 17, all there is for Python 3.10.
+_DISCARD = getattr(av.stream, "Discard", None)
 
 # PyAV finds the end of a frame's list of channels by a null that is not there beyond eight of them.
 _MAX_CHANNELS = 8
@@ -201,8 +204,9 @@ class MediaReader(ClipSource):
 
     def packets(self, *streams: Stream) -> Iterator[av.Packet]:
         """Packets of some streams from where the file stands."""
-        for stream in self.container.streams:
-            stream.discard = Discard.default if stream in streams else Discard.all
+        if _DISCARD is not None:
+            for stream in self.container.streams:
+                stream.discard = _DISCARD.default if stream in streams else _DISCARD.all
         try:
             yield from self.container.demux(*streams)
         except IndexError:  # PyAV's answer to a track that its list of tracks does not have

@@ -68,19 +68,20 @@ class _Converter:
         top, left = (frame.height - rows) // 4 * 2, (frame.width - columns) // 4 * 2
         self._shape = (height, width, 3)
         self._graph = Graph()  # the filters are freed with it
-        self._graph.threads = 1
+        if hasattr(self._graph, "threads"):  # not in PyAV 17, all there is for Python 3.10
+            self._graph.threads = 1
         source = self._graph.add(
             "buffer",
             f"video_size={frame.width}x{frame.height}:pix_fmt={frame.format.name}:"
             f"time_base=1/1:colorspace={int(frame.colorspace)}:range={int(frame.color_range)}",
         )
         crop = self._graph.add("crop", f"{columns}:{rows}:{left}:{top}")
-        scale = self._graph.add("scale", f"{width}:{height}:flags=bilinear+accurate_rnd")
+        scale = self._graph.add("scale", f"{width}:{height}:flags=bilinear+accurate_rnd:threads=1")
         # Planes first, interleaved afterwards: swscale's way straight to interleaved pixels halves
         # the chroma again, is off by up to 24 levels, and takes longer. Without "accurate_rnd"
         # pictures that need no scaling would take that way too.
         planes = self._graph.add("format", "gbrp")
-        interleave = self._graph.add("scale", "flags=bilinear")
+        interleave = self._graph.add("scale", "flags=bilinear:threads=1")
         packed = self._graph.add("format", "rgb24")
         sink = self._graph.add("buffersink")
         for before, after in itertools.pairwise(
