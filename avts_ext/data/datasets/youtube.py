@@ -148,7 +148,8 @@ def _kinetics(train: int, val: int, test: int, n_classes: int, source: str) -> D
 
 
 YOUTUBE = {
-    # The splits of each add up to the total that its paper prints.
+    # The splits of Kinetics-400 add up to the 306,245 that its paper prints; the totals of the
+    # others were not compared.
     "kinetics400": _kinetics(246_534, 19_906, 39_805, 400, "Kay et al. 2017, arXiv:1705.06950"),
     "kinetics600": _kinetics(
         392_622, 30_001, 72_924, 600, "Carreira et al. 2018, arXiv:1808.01340"
