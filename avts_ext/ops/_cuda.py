@@ -25,7 +25,7 @@ from avts_ext.ops._sync_operators import (
     options_of,
     sides_of,
 )
-from avts_ext.ops.log_mel import backward_by, forward_by
+from avts_ext.ops.log_mel import backward_by, forward_by, limit_range_
 from avts_ext.ops.log_mel_spec import kernel_options, spec_of
 
 
@@ -64,6 +64,8 @@ def _log_mel(*arguments: Any) -> tuple[Tensor, Tensor]:
     def run(key: str, inputs: tuple[Any, ...], out: Tensor, mel: Tensor | None) -> None:
         memory = _log_mel_memory(key, inputs[0], out, backward=False)
         _log_mel_kernel(key).forward(*inputs, out, mel, *memory)
+        if mel is None:
+            limit_range_(out, inputs[2], key)
 
     return forward_by(run, *arguments)
 

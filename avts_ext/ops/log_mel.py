@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -107,8 +108,10 @@ def _limit_range(values: Tensor, lengths: Tensor | None, key: str) -> Tensor:
     return torch.clamp(values, min=largest - limit).masked_fill(missing, 0)
 
 
-def _limit_range_(values: Tensor, lengths: Tensor | None, key: str) -> None:
+def limit_range_(values: Tensor, lengths: Tensor | None, key: str) -> None:
     """The same in place, which a gradient would forbid."""
+    if spec_of(key).top_db is None:
+        return
     if lengths is not None:
         missing = _missing_frames(values, lengths, key)
         values.masked_fill_(missing, -torch.inf)
@@ -126,21 +129,24 @@ def forward_by(
     key: str,
     save_mel: bool,
 ) -> tuple[Tensor, Tensor]:
-    """The operator by a device's kernel, ``run(key, inputs, out, mel or None)``."""
+    """The operator by a device's kernel, ``run(key, inputs, out, mel or None)``.
+
+    `inputs` are rows of samples, starts, lengths and `clip_length`. Without `mel` it applies
+    ``top_db``.
+    """
     frames = _frames(waveform, starts, lengths, clip_length, key)
     out, mel = _empty_outputs(waveform, frames, key, save_mel)
     if out.numel():
         inputs = (_rows(waveform), _flat(starts), _flat(lengths), clip_length)
         flat_mel = mel.view(-1, *mel.shape[-2:]) if save_mel else None
         run(key, inputs, out.view(-1, *out.shape[-2:]), flat_mel)
-        if spec_of(key).top_db is not None and not save_mel:
-            _limit_range_(out, lengths, key)
     return out, mel
 
 
 def _log_mel(*arguments: Any) -> tuple[Tensor, Tensor]:
-    def run(key: str, inputs: tuple[Any, ...], *outputs: Tensor | None) -> None:
-        kernel_of(key).forward(*inputs, *outputs, torch.get_num_threads())
+    def run(key: str, inputs: tuple[Any, ...], out: Tensor, mel: Tensor | None) -> None:
+        limit = spec_of(key).dynamic_range if mel is None else math.inf
+        kernel_of(key).forward(*inputs, out, mel, torch.get_num_threads(), limit)
 
     return forward_by(run, *arguments)
 
@@ -364,21 +370,9 @@ def log_mel_spectrogram_numpy(
     out = np.empty(shape, dtype=computed if spec.pcen else spec.dtype or computed)
     flat = [None if v is None else np.ascontiguousarray(v).reshape(-1) for v in (starts, lengths)]
     if out.size:
-        kernel_of(spec.key).forward(rows, *flat, clip, out, None, threads)
-        if spec.top_db is not None:
-            _limit_range_numpy(out, flat[1], spec)
+        kernel_of(spec.key).forward(rows, *flat, clip, out, None, threads, spec.dynamic_range)
         if spec.pcen is not None:
             present = None if flat[1] is None else spec.frames(flat[1])
             means = np.full((len(rows), spec.n_mels), PCEN_FIRST_MEAN)
             out = pcen_numpy(out, present, means, spec.key, threads)
     return out.astype(spec.dtype or computed, copy=False).reshape(*waveform.shape[:-1], *shape[1:])
-
-
-def _limit_range_numpy(values: np.ndarray, lengths: np.ndarray | None, spec: LogMelSpec) -> None:
-    """What :func:`_limit_range_` does, item by item."""
-    for i, item in enumerate(values):
-        present = item
-        if lengths is not None:
-            frames = spec.frames(int(lengths[i]))
-            present = item[:frames] if spec.layout == "time_mel" else item[:, :frames]
-        np.maximum(present, present.max() - item.dtype.type(spec.dynamic_range), out=present)

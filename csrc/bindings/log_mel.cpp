@@ -2,6 +2,8 @@
 
 #include <pybind11/stl.h>
 
+#include <limits>
+
 #include "bindings/bindings.h"
 #include "bindings/log_mel_arguments.h"
 #include "bindings/tensor_view.h"
@@ -71,7 +73,7 @@ TensorView mel_view(const LogMel& log_mel, py::handle object, const Waveforms& w
 
 void forward(const LogMel& log_mel, py::handle waveform_object, py::handle starts,
              py::handle lengths, int64_t clip_length, py::handle out_object, py::handle mel_object,
-             int threads) {
+             int threads, double dynamic_range) {
   const TensorView waveform = view_of(waveform_object, "waveform");
   const Waveforms waveforms = waveforms_from(log_mel, waveform, starts, lengths, clip_length);
   const int64_t frames = log_mel.frames(waveforms.samples);
@@ -81,7 +83,7 @@ void forward(const LogMel& log_mel, py::handle waveform_object, py::handle start
   void* mel =
       mel_object.is_none() ? nullptr : mel_view(log_mel, mel_object, waveforms, frames).data;
   py::gil_scoped_release release;
-  log_mel.forward(waveforms, output, mel, threads);
+  log_mel.forward(waveforms, output, mel, dynamic_range, threads);
 }
 
 void backward(const LogMel& log_mel, py::handle waveform_object, py::handle starts,
@@ -127,7 +129,8 @@ void bind_log_mel(py::module_& m) {
       .def("samples_needed", &LogMel::samples_needed)
       .def("frames", &LogMel::frames, py::arg("samples"))
       .def("forward", &forward, py::arg("waveform"), py::arg("starts"), py::arg("lengths"),
-           py::arg("clip_length"), py::arg("out"), py::arg("mel"), py::arg("threads"))
+           py::arg("clip_length"), py::arg("out"), py::arg("mel"), py::arg("threads"),
+           py::arg("dynamic_range") = std::numeric_limits<double>::infinity())
       .def("backward", &backward, py::arg("waveform"), py::arg("starts"), py::arg("lengths"),
            py::arg("clip_length"), py::arg("mel"), py::arg("grad_out"), py::arg("grad_waveform"),
            py::arg("threads"));

@@ -33,6 +33,8 @@ struct LogMelKernel {
   void (*backward)(const LogMelPlan<T>& plan, const Signal<T>& signal, int64_t n_frames,
                    const T* grad_out, const T* mel, int64_t mel_frames, T* grad_waveform,
                    T* scratch);
+  // Over an item's first `n_frames` frames, see dynamic_range.h.
+  void (*limit_range)(const FrameOutput& out, int64_t n_mels, int64_t n_frames, T range);
   // Samples of any type to T; int16 becomes -1 to 1.
   void (*convert)(const void* from, SampleType type, int64_t count, T* to);
 };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <new>
 #include <type_traits>
 
@@ -15,9 +16,22 @@
 namespace avts {
 namespace {
 
-// Frames that one thread does in one go: long enough that the hops which neighbouring tiles share
-// are rarely transposed twice, short enough to spread an item over threads.
-constexpr int64_t kRunFrames = 128;
+// An item's frames are done in runs, each by one thread. Where a run begins, the hops that it
+// shares with the run before are transposed again; where it ends, its last tile may be partly
+// empty. So runs are short only to spread few items over threads, or where samples are converted,
+// of which a run's are in memory at a time.
+constexpr int64_t kRunFrames = 64;  // a run's frames are a multiple of these
+constexpr int64_t kRunSamples = 1 << 16;
+constexpr int64_t kRunsPerThread = 4;
+
+int64_t frames_of_run(const LogMelOptions& options, int64_t items, int64_t frames, int threads) {
+  int64_t run = kRunSamples / options.hop_length;
+  if (threads > 1) {
+    const int64_t runs_of_item = (kRunsPerThread * threads - 1) / std::max<int64_t>(items, 1) + 1;
+    run = std::min(run, (frames + runs_of_item - 1) / runs_of_item);
+  }
+  return std::max<int64_t>((run + kRunFrames - 1) / kRunFrames, 1) * kRunFrames;
+}
 
 const LogMelKernels& active_kernels() {
   switch (active_cpu_level()) {
@@ -159,14 +173,20 @@ const LogMelTables<T>& LogMel::tables(int64_t lanes) const {
 
 template <typename T>
 void LogMel::forward_in(const Waveforms& waveforms, const LogMelOutput& out, T* mel,
-                        int threads) const {
+                        T dynamic_range, int threads) const {
   const LogMelKernel<T>& kernel = active_kernel<T>();
   const LogMelPlan<T>& plan = tables<T>(kernel.lanes).plan();
   const int64_t scratch_size = kernel.scratch_size(plan);
-  const int64_t runs = (out.frames + kRunFrames - 1) / kRunFrames;
+  const int64_t run_frames = frames_of_run(options_, waveforms.items, out.frames, threads);
+  const int64_t runs = (out.frames + run_frames - 1) / run_frames;
+  const auto limit_item = [&](int64_t item) {
+    kernel.limit_range(output_of_item(options_, out, item), plan.n_mels,
+                       frames(waveforms.length(item)), dynamic_range);
+  };
+  const bool limited = dynamic_range < std::numeric_limits<T>::infinity();
   parallel_for(waveforms.items * runs, 1, threads, [&](int64_t unit, int64_t) {
-    const int64_t item = unit / runs, begin = unit % runs * kRunFrames;
-    const int64_t run_end = std::min(begin + kRunFrames, out.frames);
+    const int64_t item = unit / runs, begin = unit % runs * run_frames;
+    const int64_t run_end = std::min(begin + run_frames, out.frames);
     const int64_t end = std::min(run_end, frames(waveforms.length(item)));
     const FrameOutput item_out = output_of_item(options_, out, item);
     if (begin < end) {
@@ -176,7 +196,11 @@ void LogMel::forward_in(const Waveforms& waveforms, const LogMelOutput& out, T* 
                      kernel_scratch<T>(scratch_size));
     }
     fill_missing(options_, item_out, std::max(begin, end), run_end);
+    if (limited && runs == 1) limit_item(item);  // while its values are in the cache
   });
+  if (limited && runs > 1) {
+    parallel_for(waveforms.items, 1, threads, [&](int64_t item, int64_t) { limit_item(item); });
+  }
 }
 
 // Frames overlap, so one thread adds up all of an item's tiles, in order: deterministic.
@@ -198,11 +222,12 @@ void LogMel::backward_in(const Waveforms& waveforms, const T* mel, const T* grad
 }
 
 void LogMel::forward(const Waveforms& waveforms, const LogMelOutput& out, void* mel,
-                     int threads) const {
+                     double dynamic_range, int threads) const {
   if (waveforms.type == SampleType::f64) {
-    forward_in(waveforms, out, static_cast<double*>(mel), threads);
+    forward_in(waveforms, out, static_cast<double*>(mel), dynamic_range, threads);
   } else {
-    forward_in(waveforms, out, static_cast<float*>(mel), threads);
+    forward_in(waveforms, out, static_cast<float*>(mel), static_cast<float>(dynamic_range),
+               threads);
   }
 }
 

@@ -97,7 +97,10 @@ class LogMel {
 
   // Computes in double if the waveforms are f64, else in float. `mel`, if not null, receives what
   // the logarithm is taken of, (items, n_mels, out.frames) in that precision: backward needs it.
-  void forward(const Waveforms& waveforms, const LogMelOutput& out, void* mel, int threads) const;
+  // What is further than `dynamic_range` below its item's largest value is raised to that; a NaN
+  // makes its item NaN. Infinite: no such limit.
+  void forward(const Waveforms& waveforms, const LogMelOutput& out, void* mel, double dynamic_range,
+               int threads) const;
 
   // grad_out has the shape of the output; grad_waveform (items, row_samples). Both, and mel, are
   // of the precision of the computation.
@@ -108,7 +111,8 @@ class LogMel {
   template <typename T>
   const LogMelTables<T>& tables(int64_t lanes) const;
   template <typename T>
-  void forward_in(const Waveforms&, const LogMelOutput&, T* mel, int threads) const;
+  void forward_in(const Waveforms&, const LogMelOutput&, T* mel, T dynamic_range,
+                  int threads) const;
   template <typename T>
   void backward_in(const Waveforms&, const T* mel, const T* grad_out, int64_t out_frames,
                    T* grad_waveform, int threads) const;

@@ -9,16 +9,6 @@
 namespace avts {
 namespace AVTS_LEVEL {
 
-// Index of the sample that the padded position `t` shows, or -1 for a padding zero and for
-// positions beyond the padding, which only lanes without a frame see.
-template <typename T>
-int64_t padded_index(const LogMelPlan<T>& plan, int64_t t, int64_t samples) {
-  if (t >= 0 && t < samples) return t;
-  if (!plan.reflect) return -1;
-  const int64_t mirrored = t < 0 ? -t : 2 * (samples - 1) - t;
-  return mirrored < samples ? (mirrored < 0 ? -1 : mirrored) : -1;
-}
-
 template <typename T>
 int64_t column_elements(const LogMelPlan<T>& plan) {
   return (plan.columns.rows + 1) * plan.columns.stride;  // one row of zeros at the end
@@ -34,6 +24,28 @@ void fill_zero(T* to, int64_t count) {
   std::memset(to, 0, static_cast<size_t>(count) * sizeof(T));
 }
 
+// Calls each(position, index, count, step) for the stretches of the padded positions [from, to)
+// that show samples of the signal: `count` positions on from `position` show the samples `index`,
+// `index` + step, ... The other positions are padding zeros, or lie beyond the padding, where only
+// lanes without a frame look.
+template <typename T, typename Each>
+inline void for_shown_samples(const LogMelPlan<T>& plan, const Signal<T>& signal, int64_t from,
+                              int64_t to, const Each& each) {
+  const auto larger = [](int64_t a, int64_t b) { return a > b ? a : b; };
+  const auto smaller = [](int64_t a, int64_t b) { return a < b ? a : b; };
+  const auto forwards = [&](int64_t first, int64_t end) {
+    first = larger(first, signal.begin), end = smaller(end, signal.end);
+    if (first < end) each(first, first, end - first, 1);
+  };
+  const auto mirrored = [&](int64_t first, int64_t end, int64_t mirror) {
+    first = larger(first, mirror - signal.end + 1), end = smaller(end, mirror - signal.begin + 1);
+    if (first < end) each(first, mirror - first, end - first, -1);
+  };
+  if (plan.reflect) mirrored(from, smaller(to, 0), 0);
+  forwards(from, to);
+  if (plan.reflect) mirrored(larger(from, signal.count), to, 2 * (signal.count - 1));
+}
+
 // Where `rows` samples of hop `hop` can be read: in the signal itself, or in `edge` after a copy.
 template <typename T>
 const T* hop_samples(const LogMelPlan<T>& plan, const Signal<T>& signal, int64_t hop, T* edge) {
@@ -43,19 +55,36 @@ const T* hop_samples(const LogMelPlan<T>& plan, const Signal<T>& signal, int64_t
     return signal.data + (start - signal.begin);
   }
   fill_zero(edge, rows);
-  if (hop < 0) return edge;  // no frame sees it
-  for (int64_t r = 0; r < plan.hop_samples; ++r) {
-    const int64_t index = padded_index(plan, start + r, signal.count);
-    if (index < 0 && start + r > 0) break;  // nor what is beyond the padding
-    if (index >= signal.begin && index < signal.end) edge[r] = signal.data[index - signal.begin];
-  }
+  for_shown_samples(plan, signal, start, start + plan.hop_samples,
+                    [&](int64_t position, int64_t index, int64_t count, int64_t step) {
+                      T* to = edge + (position - start);
+                      const T* from = signal.data + (index - signal.begin);
+                      for (int64_t i = 0; i < count; ++i) to[i] = from[i * step];
+                    });
   return edge;
 }
 
-// Transposes as many hops as there are lanes into the elements `at` of the rows.
+// Moves the columns of kPieceLanes rows on by a tile.
 template <typename T>
-void load_columns(const LogMelPlan<T>& plan, const Signal<T>& signal, int64_t hop, int64_t at,
-                  T* columns, T* edge) {
+inline void keep_carried(const LogMelPlan<T>& plan, T* rows) {
+  constexpr int64_t kStep = ColumnLayout::kCarriedStep;
+  // Row by row inside: a row's steps are so few that the call to memmove, which the compiler would
+  // make of them, costs more than they do.
+  for (int64_t c = 0; c < plan.columns.carried; c += kStep) {
+    for (int i = 0; i < kPieceLanes<T>; ++i) {
+      T* row = rows + i * plan.columns.stride + c;
+      T kept[kStep];
+      std::memcpy(kept, row + Lanes<T>::kCount, sizeof(kept));
+      std::memcpy(row, kept, sizeof(kept));
+    }
+  }
+}
+
+// Moves the columns on by a tile, and transposes as many hops as there are lanes, from `hop` on,
+// behind those that are kept.
+template <typename T>
+void load_columns(const LogMelPlan<T>& plan, const Signal<T>& signal, int64_t hop, T* columns,
+                  T* edge) {
   constexpr int kLanes = Lanes<T>::kCount;
   const T* source[kLanes];
   for (int64_t lane = 0; lane < kLanes; ++lane) {
@@ -67,7 +96,9 @@ void load_columns(const LogMelPlan<T>& plan, const Signal<T>& signal, int64_t ho
     Vec<T> block[kPiece];
     for (int i = 0; i < kPiece; ++i) block[i] = load_pieces(source + i, kPiece, r);
     transpose_pieces<T>(block);
-    for (int i = 0; i < kPiece; ++i) store(columns + (r + i) * stride + at, block[i]);
+    T* rows = columns + r * stride;
+    keep_carried(plan, rows);
+    for (int i = 0; i < kPiece; ++i) store(rows + i * stride + plan.columns.carried, block[i]);
   }
 }
 
@@ -84,34 +115,19 @@ Ahead samples_ahead(const LogMelPlan<T>& plan, const Signal<T>& signal, int64_t 
           count * static_cast<int64_t>(sizeof(T)) / kCacheLine};
 }
 
-// Moves the columns on by a tile.
-template <typename T>
-void keep_carried(const LogMelPlan<T>& plan, T* columns) {
-  constexpr int64_t kStep = ColumnLayout::kCarriedStep;
-  const int64_t stride = plan.columns.stride;
-  // Row by row inside: a row's steps are so few that the call to memmove, which the compiler would
-  // make of them, costs more than they do.
-  for (int64_t c = 0; c < plan.columns.carried; c += kStep) {
-    T* row = columns + c;
-    for (int64_t left = plan.columns.rows; left > 0; --left, row += stride) {
-      T kept[kStep];
-      std::memcpy(kept, row + Lanes<T>::kCount, sizeof(kept));
-      std::memcpy(row, kept, sizeof(kept));
-    }
-  }
-}
-
 // The columns of the tile whose first frame is `frame`, where no tile went before.
 template <typename T>
 void start_columns(const LogMelPlan<T>& plan, const Signal<T>& signal, int64_t frame, T* columns,
                    T* edge) {
-  constexpr int64_t kLanes = Lanes<T>::kCount;
   const ColumnLayout& layout = plan.columns;
   const int64_t later_hops = layout.carried - layout.first;
-  for (int64_t left = (later_hops + kLanes - 1) / kLanes * kLanes; left >= 0; left -= kLanes) {
-    keep_carried(plan, columns);
-    load_columns(plan, signal, frame + later_hops - left, layout.carried, columns, edge);
+  // They stand where load_columns finds what it keeps.
+  T* kept = columns + layout.first + Lanes<T>::kCount;
+  for (int64_t hop = 0; hop < later_hops; ++hop) {
+    const T* samples = hop_samples(plan, signal, frame + hop, edge);
+    for (int64_t r = 0; r < layout.rows; ++r) kept[r * layout.stride + hop] = samples[r];
   }
+  load_columns(plan, signal, frame + later_hops, columns, edge);
   fill_zero(columns + layout.rows * layout.stride, layout.stride);
 }
 
@@ -119,9 +135,7 @@ void start_columns(const LogMelPlan<T>& plan, const Signal<T>& signal, int64_t f
 template <typename T>
 void advance_columns(const LogMelPlan<T>& plan, const Signal<T>& signal, int64_t frame, T* columns,
                      T* edge) {
-  const ColumnLayout& layout = plan.columns;
-  keep_carried(plan, columns);
-  load_columns(plan, signal, frame + layout.carried - layout.first, layout.carried, columns, edge);
+  load_columns(plan, signal, frame + plan.columns.carried - plan.columns.first, columns, edge);
 }
 
 // Gradients of a tile's frames (win_length vectors) are added to the columns. Hop by hop: two hops
@@ -134,19 +148,17 @@ void add_to_columns(const LogMelPlan<T>& plan, const Vec<T>* frame, T* columns) 
   }
 }
 
-// Adds a lane's hop to the samples it was read from.
+// Adds a lane's hop to the gradients of the samples it was read from.
 template <typename T>
-void add_hop(const LogMelPlan<T>& plan, int64_t hop, int64_t samples, const T* values,
+void add_hop(const LogMelPlan<T>& plan, const Signal<T>& gradients, int64_t hop, const T* values,
              T* grad_waveform) {
   const int64_t start = hop * plan.hop_length + plan.first_sample;
-  if (start >= 0 && start + plan.hop_samples <= samples) {
-    for (int64_t r = 0; r < plan.hop_samples; ++r) grad_waveform[start + r] += values[r];
-    return;
-  }
-  for (int64_t r = 0; r < plan.hop_samples; ++r) {
-    const int64_t index = padded_index(plan, start + r, samples);
-    if (index >= 0) grad_waveform[index] += values[r];
-  }
+  for_shown_samples(plan, gradients, start, start + plan.hop_samples,
+                    [&](int64_t position, int64_t index, int64_t count, int64_t step) {
+                      const T* from = values + (position - start);
+                      T* to = grad_waveform + index;
+                      for (int64_t i = 0; i < count; ++i) to[i * step] += from[i];
+                    });
 }
 
 // Adds the hops that no frame from `frame` + lanes on sees to the waveform's gradient, and moves
@@ -157,18 +169,17 @@ void flush_columns(const LogMelPlan<T>& plan, int64_t frame, int64_t samples, T*
   constexpr int kLanes = Lanes<T>::kCount;
   const ColumnLayout& layout = plan.columns;
   for (int64_t r = 0; r < layout.rows; r += kLanes) {
+    T* rows = columns + r * layout.stride;
     Vec<T> block[kLanes];
-    const T* from = columns + r * layout.stride + layout.first;
-    for (int i = 0; i < kLanes; ++i) block[i] = load(from + i * layout.stride);
+    for (int i = 0; i < kLanes; ++i) block[i] = load(rows + i * layout.stride + layout.first);
     transpose<T>(block);
     for (int lane = 0; lane < kLanes; ++lane) store(edge + lane * layout.rows + r, block[lane]);
+    for (int i = 0; i < kLanes; i += kPieceLanes<T>) keep_carried(plan, rows + i * layout.stride);
+    for (int i = 0; i < kLanes; ++i) store(rows + i * layout.stride + layout.carried, Vec<T>{});
   }
+  const Signal<T> gradients{grad_waveform, 0, samples, samples};
   for (int64_t lane = 0; lane < kLanes; ++lane) {
-    add_hop(plan, frame + lane, samples, edge + lane * layout.rows, grad_waveform);
-  }
-  keep_carried(plan, columns);
-  for (int64_t r = 0; r < layout.rows; ++r) {
-    store(columns + r * layout.stride + layout.carried, Vec<T>{});
+    add_hop(plan, gradients, frame + lane, edge + lane * layout.rows, grad_waveform);
   }
 }
 

@@ -1,5 +1,6 @@
 // Tiles of frames, one frame per vector lane, from samples to log-mel values and back.
 #include "log_mel/cpu/columns.h"
+#include "log_mel/cpu/dynamic_range.h"
 #include "log_mel/cpu/fft.h"
 #include "log_mel/cpu/lanes.h"
 #include "log_mel/cpu/samples.h"
@@ -447,8 +448,8 @@ void backward(const LogMelPlan<T>& plan, const Signal<T>& signal, int64_t n_fram
 }
 
 template <typename T>
-constexpr LogMelKernel<T> kKernel = {kLanes<T>, scratch_size<T>, forward<T>, backward<T>,
-                                     convert_samples<T>};
+constexpr LogMelKernel<T> kKernel = {kLanes<T>,   scratch_size<T>, forward<T>,
+                                     backward<T>, limit_range<T>,  convert_samples<T>};
 
 }  // namespace
 
