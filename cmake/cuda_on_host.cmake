@@ -3,10 +3,12 @@ if(have_cuda)
   message(FATAL_ERROR "the emulator compiles the same .cu files as nvcc: set AVTS_CUDA=OFF")
 endif()
 
-add_library(cuda_on_host STATIC csrc/cuda_on_host/emulator.cpp csrc/cuda_on_host/fiber.cpp)
+file(GLOB cuda_on_host_sources CONFIGURE_DEPENDS csrc/cuda_on_host/*.cpp)
+add_library(cuda_on_host STATIC ${cuda_on_host_sources})
 target_include_directories(cuda_on_host PUBLIC csrc csrc/cuda_on_host)
 target_link_libraries(cuda_on_host PUBLIC Threads::Threads)
-target_compile_options(cuda_on_host PUBLIC -Wno-unknown-pragmas) # unroll
+target_compile_options(cuda_on_host PUBLIC -Wno-unknown-pragmas # unroll
+                       -Werror=unused-result) # no error of CUDA's goes unchecked
 if(AVTS_SANITIZE STREQUAL "thread")
   # It implements the synchronisation that the sanitizer is to judge.
   target_compile_options(cuda_on_host PRIVATE -fno-sanitize=thread)

@@ -3,10 +3,11 @@
 import importlib.util
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import torch
 
@@ -76,3 +77,18 @@ def on_gpu() -> Iterator[None]:
         yield
     finally:
         torch.set_default_device(before)
+
+
+def captured(call: Callable[[], Any]) -> tuple[Any, Any]:
+    """A CUDA graph of what the call queues, and the call's result, which its replay() fills."""
+    if torch.get_default_device().type == "cuda":
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            result = call()
+        return graph, result
+    graph = _cuda.module().Graph()
+    graph.capture_begin()
+    try:
+        return graph, call()
+    finally:
+        graph.capture_end()

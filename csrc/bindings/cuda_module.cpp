@@ -7,6 +7,10 @@
 #include "core/check.h"
 #include "core/cuda_info.h"
 
+#if defined(AVTS_CUDA_ON_HOST)
+#include "cuda_on_host/graph.h"
+#endif
+
 namespace py = pybind11;
 
 PYBIND11_MODULE(_cuda, m) {
@@ -28,4 +32,15 @@ PYBIND11_MODULE(_cuda, m) {
   avts::bind_cuda_log_mel(m);
   avts::bind_cuda_clip_offset(m);
   avts::bind_cuda_sync_loss(m);
+#if defined(AVTS_CUDA_ON_HOST)
+  py::class_<cuda_on_host::Graph>(m, "Graph", "What torch.cuda.CUDAGraph is on a GPU.")
+      .def(py::init<>())
+      .def("capture_begin", &cuda_on_host::Graph::begin_capture)
+      .def("capture_end", &cuda_on_host::Graph::end_capture)
+      .def("replay", [](const cuda_on_host::Graph& graph) {
+        if (graph.replay() != cuda_on_host::LaunchStatus::success) {
+          throw std::runtime_error(cuda_on_host::last_failure());
+        }
+      });
+#endif
 }

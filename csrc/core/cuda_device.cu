@@ -3,12 +3,14 @@
 
 namespace avts {
 
-CudaDeviceGuard::CudaDeviceGuard(int device) {
+CudaDeviceGuard::CudaDeviceGuard(int device) : device_(device) {
   check_cuda(cudaGetDevice(&before_), "cudaGetDevice");
-  check_cuda(cudaSetDevice(device), "cudaSetDevice");
+  if (device_ != before_) check_cuda(cudaSetDevice(device_), "cudaSetDevice");
 }
 
-CudaDeviceGuard::~CudaDeviceGuard() { cudaSetDevice(before_); }
+CudaDeviceGuard::~CudaDeviceGuard() {
+  if (device_ != before_) static_cast<void>(cudaSetDevice(before_));  // it was current a moment ago
+}
 
 size_t shared_bytes_per_block() {
   int device = 0, bytes = 0;

@@ -14,7 +14,7 @@ class CudaDeviceGuard {
   CudaDeviceGuard& operator=(const CudaDeviceGuard&) = delete;
 
  private:
-  int before_ = 0;
+  int device_, before_ = 0;
 };
 
 // Shared memory that a block may ask for on the current device.

@@ -5,20 +5,22 @@
 namespace avts {
 
 CudaInfo cuda_info() {
+  // A missing GPU must not poison the next call: no error is left behind. The versions stay zero.
+  const auto forget_error = [] { static_cast<void>(cudaGetLastError()); };
   CudaInfo info;
-  cudaRuntimeGetVersion(&info.runtime_version);
-  cudaDriverGetVersion(&info.driver_version);
+  if (cudaRuntimeGetVersion(&info.runtime_version) != cudaSuccess) forget_error();
+  if (cudaDriverGetVersion(&info.driver_version) != cudaSuccess) forget_error();
   int count = 0;
   if (const cudaError_t status = cudaGetDeviceCount(&count); status != cudaSuccess) {
     info.error = cudaGetErrorString(status);
-    cudaGetLastError();  // not sticky: a missing GPU must not poison the next call
+    forget_error();
     return info;
   }
   for (int i = 0; i < count; ++i) {
     cudaDeviceProp properties;
     if (const cudaError_t status = cudaGetDeviceProperties(&properties, i); status != cudaSuccess) {
       info.error = cudaGetErrorString(status);
-      cudaGetLastError();
+      forget_error();
       break;
     }
     info.devices.push_back(std::string(properties.name) + " (compute " +

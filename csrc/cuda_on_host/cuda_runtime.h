@@ -208,11 +208,13 @@ inline double rsqrt(double x) { return 1 / std::sqrt(x); }
 // --- Runtime
 // --------------------------------------------------------------------------------------
 
-enum cudaError_t {
+// Code that leaves one unchecked does not compile here.
+enum [[nodiscard]] cudaError_t {
   cudaSuccess = 0,
   cudaErrorInvalidValue = 1,
   cudaErrorInvalidConfiguration = 9,
   cudaErrorLaunchFailure = 719,
+  cudaErrorStreamCaptureImplicit = 906,
 };
 using cudaStream_t = struct CUstream_st*;
 
@@ -224,6 +226,8 @@ inline const char* cudaGetErrorString(cudaError_t error) {
       return "invalid configuration argument";
     case cudaErrorLaunchFailure:
       return cuda_on_host::last_failure();
+    case cudaErrorStreamCaptureImplicit:
+      return "launched on another stream than the one that is captured";
     default:
       return "invalid argument";
   }
@@ -280,30 +284,29 @@ struct cudaLaunchConfig_t {
   unsigned numAttrs;
 };
 
-// Every stream is in order with every other one, and the kernel has ended when this returns.
+// Every stream is in order with every other one, and unless it is captured (graph.h) the kernel has
+// ended when this returns.
 template <typename... Parameters, typename... Arguments>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
                                Arguments&&... arguments) {
   static_assert(sizeof...(Parameters) == sizeof...(Arguments), "as many arguments as parameters");
   static_assert((std::is_trivially_copyable<Parameters>::value && ...), "parameters are copied");
   static_assert((sizeof(Parameters) + ... + 0) <= 4096, "CUDA's limit on parameters");
-  struct Invocation {
-    void (*kernel)(Parameters...);
-    std::tuple<Parameters...> parameters;
-  } invocation{kernel, {static_cast<Parameters>(std::forward<Arguments>(arguments))...}};
   const dim3 &grid = config->gridDim, &block = config->blockDim;
   const cuda_on_host::LaunchShape shape{
       {grid.x, grid.y, grid.z}, {block.x, block.y, block.z}, config->dynamicSmemBytes};
-  const auto run = [](void* p) {
-    std::apply(static_cast<Invocation*>(p)->kernel, static_cast<Invocation*>(p)->parameters);
-  };
-  switch (cuda_on_host::launch(shape, reinterpret_cast<const void*>(kernel), run, &invocation)) {
+  const std::tuple<Parameters...> parameters{
+      static_cast<Parameters>(std::forward<Arguments>(arguments))...};
+  const auto run = [kernel, parameters] { std::apply(kernel, parameters); };
+  switch (cuda_on_host::launch(shape, config->stream, reinterpret_cast<const void*>(kernel), run)) {
     case cuda_on_host::LaunchStatus::success:
       return cudaSuccess;
     case cuda_on_host::LaunchStatus::invalid_shape:
       return cudaErrorInvalidConfiguration;
     case cuda_on_host::LaunchStatus::too_much_shared:
       return cudaErrorInvalidValue;
+    case cuda_on_host::LaunchStatus::not_captured:
+      return cudaErrorStreamCaptureImplicit;
     default:
       return cudaErrorLaunchFailure;
   }

@@ -14,6 +14,7 @@
 
 #include "cuda_on_host/cuda_runtime.h"
 #include "cuda_on_host/fiber.h"
+#include "cuda_on_host/graph.h"
 #include "cuda_on_host/sanitizers.h"
 
 __thread uint3 threadIdx, blockIdx;
@@ -63,8 +64,7 @@ std::string hexadecimal(unsigned mask) {
 
 struct Launch {
   const LaunchShape& shape;
-  void (*kernel)(void*);
-  void* arguments;
+  const std::function<void()>& kernel;
   uint64_t seed;
   std::atomic<bool> failed{false};
   std::mutex mutex;
@@ -230,7 +230,7 @@ void Worker::set_up_shared() {
 void Worker::run_thread() {
   Worker& worker = *t_worker;
   worker.begin_ordering_.acquire();
-  worker.launch_->kernel(worker.launch_->arguments);
+  worker.launch_->kernel();
   worker.thread().state = State::ended;
   ++worker.ended_;
   worker.leave();
@@ -437,6 +437,27 @@ size_t allowed_shared_bytes(const void* function) {
   return found == g_allowed_shared_bytes.end() ? kSharedWithoutAsking : found->second;
 }
 
+// Runs all blocks and returns when they are done.
+LaunchStatus run(const LaunchShape& shape, const std::function<void()>& kernel) {
+  const uint64_t count = shape.grid[0] * shape.grid[1] * shape.grid[2];
+  Launch launch{shape, kernel, environment("CUDA_ON_HOST_SEED", 0), {}, {}, {}};
+  const std::vector<uint64_t> blocks = block_order(count, launch.seed);
+  // Blocks are dealt out beforehand, so that a run with one seed repeats in every detail but the
+  // interleaving of workers.
+  const uint64_t workers = std::min(worker_count(), count);
+  const auto work = [&](uint64_t first) {
+    std::unique_ptr<Worker> worker = take_worker();
+    worker->run(launch, blocks, first, workers);
+    return_worker(std::move(worker));
+  };
+  std::vector<std::thread> helpers;
+  for (uint64_t first = 1; first < workers; ++first) helpers.emplace_back(work, first);
+  work(0);
+  for (std::thread& helper : helpers) helper.join();
+  t_last_failure = launch.why;
+  return launch.failed ? LaunchStatus::failed : LaunchStatus::success;
+}
+
 }  // namespace
 
 int lane() { return t_worker->lane(); }
@@ -464,27 +485,13 @@ bool allow_shared(const void* function, size_t bytes) {
 
 const char* last_failure() { return t_last_failure.c_str(); }
 
-LaunchStatus launch(const LaunchShape& shape, const void* function, void (*kernel)(void*),
-                    void* arguments) {
+LaunchStatus launch(const LaunchShape& shape, const void* stream, const void* function,
+                    std::function<void()> kernel) {
   if (!valid(shape)) return LaunchStatus::invalid_shape;
   if (shape.shared_bytes > allowed_shared_bytes(function)) return LaunchStatus::too_much_shared;
-  const uint64_t count = shape.grid[0] * shape.grid[1] * shape.grid[2];
-  Launch launch{shape, kernel, arguments, environment("CUDA_ON_HOST_SEED", 0), {}, {}, {}};
-  const std::vector<uint64_t> blocks = block_order(count, launch.seed);
-  // Blocks are dealt out beforehand, so that a run with one seed repeats in every detail but the
-  // interleaving of workers.
-  const uint64_t workers = std::min(worker_count(), count);
-  const auto work = [&](uint64_t first) {
-    std::unique_ptr<Worker> worker = take_worker();
-    worker->run(launch, blocks, first, workers);
-    return_worker(std::move(worker));
-  };
-  std::vector<std::thread> helpers;
-  for (uint64_t first = 1; first < workers; ++first) helpers.emplace_back(work, first);
-  work(0);
-  for (std::thread& helper : helpers) helper.join();
-  t_last_failure = launch.why;
-  return launch.failed ? LaunchStatus::failed : LaunchStatus::success;
+  Graph* const graph = Graph::capturing();
+  if (!graph) return run(shape, kernel);
+  return graph->note(stream, [shape, kernel = std::move(kernel)] { return run(shape, kernel); });
 }
 
 }  // namespace cuda_on_host

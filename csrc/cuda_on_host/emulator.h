@@ -19,6 +19,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 
 namespace cuda_on_host {
 
@@ -50,11 +51,13 @@ struct LaunchShape {
   uint64_t grid[3], block[3];
   size_t shared_bytes;
 };
-enum class LaunchStatus { success, invalid_shape, too_much_shared, failed };
+enum class LaunchStatus { success, invalid_shape, too_much_shared, not_captured, failed };
 
-// Runs kernel(arguments) for every thread of the grid, and returns when all are done.
-LaunchStatus launch(const LaunchShape& shape, const void* function, void (*kernel)(void*),
-                    void* arguments);
+// Runs the kernel, which holds its arguments, for every thread of the grid, and returns when all
+// are done; while the calling thread captures a graph it notes the launch and returns. `function`
+// tells kernels apart.
+LaunchStatus launch(const LaunchShape& shape, const void* stream, const void* function,
+                    std::function<void()> kernel);
 
 // What cudaFuncAttributeMaxDynamicSharedMemorySize sets; false: more than the device has.
 bool allow_shared(const void* function, size_t bytes);

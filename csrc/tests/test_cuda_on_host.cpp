@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "core/cuda_kernel.h"
+#include "cuda_on_host/graph.h"
 #include "tests/expect.h"
 
 // A thread costs ThreadSanitizer about a megabyte.
@@ -391,6 +392,41 @@ void several_threads_may_launch_at_once() {
   for (std::thread& caller : callers) caller.join();
 }
 
+// --- Graphs
+// ---------------------------------------------------------------------------------------
+
+__global__ void add_to(int* total, const int* amount) { atomicAdd(total, *amount); }
+
+void a_capture_runs_nothing_until_it_is_replayed() {
+  cuda_on_host::Graph graph;
+  int total = 0, amount = 1;
+  graph.begin_capture();
+  for (int turn = 0; turn < 2; ++turn) {
+    launch("add", add_to, {4, 32, 0}, cuda_on_host::Graph::stream(), &total, &amount);
+  }
+  std::thread([&] { launch("add", add_to, {1, 1, 0}, nullptr, &total, &amount); }).join();
+  EXPECT(total == 1);  // another thread's is no part of the capture
+  const std::string error =
+      error_of([&] { launch("add", add_to, {1, 1, 0}, nullptr, &total, &amount); });
+  EXPECT(error == "add: launched on another stream than the one that is captured");
+  graph.end_capture();
+  amount = 10;
+  EXPECT(total == 1);
+  EXPECT(graph.replay() == cuda_on_host::LaunchStatus::success && total == 1 + 256 * 10);
+  EXPECT(graph.replay() == cuda_on_host::LaunchStatus::success && total == 1 + 512 * 10);
+}
+
+void a_replay_stops_at_the_kernel_that_fails() {
+  cuda_on_host::Graph graph;
+  int total = 0, amount = 1;
+  graph.begin_capture();
+  launch("refuse", refuse_block_five, {9, 64, 0}, cuda_on_host::Graph::stream());
+  launch("add", add_to, {1, 1, 0}, cuda_on_host::Graph::stream(), &total, &amount);
+  graph.end_capture();
+  EXPECT(graph.replay() == cuda_on_host::LaunchStatus::failed && total == 0);
+  EXPECT(contains(cuda_on_host::last_failure(), "block five is refused"));
+}
+
 __global__ void recurse(volatile int* depth) {
   volatile char frame[1024];
   frame[0] = frame[1023] = 1;
@@ -490,6 +526,8 @@ int main() {
   atomics_lose_nothing();
   a_seed_fixes_an_order_and_another_seed_another();
   several_threads_may_launch_at_once();
+  a_capture_runs_nothing_until_it_is_replayed();
+  a_replay_stops_at_the_kernel_that_fails();
 #if !defined(__SANITIZE_THREAD__)  // ThreadSanitizer does not support threads after a fork
   a_stack_that_is_too_small_ends_the_process();
 #endif
