@@ -19,10 +19,9 @@ from avts_ext.ops._clip_offset_operator import empty_outputs
 from avts_ext.ops._library import LIBRARY
 from avts_ext.ops._sync_operators import (
     Batch,
+    Numbers,
     Outputs,
     empty_loss,
-    loss_backward,
-    options_of,
     sides_of,
 )
 from avts_ext.ops.log_mel import backward_by, forward_by, limit_range_
@@ -93,16 +92,39 @@ def _clip_offset(*arguments: Any) -> tuple[Tensor, ...]:
 # --- Sync losses --------------------------------------------------------------------------------
 
 
+def _explicit(batch: Batch) -> Batch:
+    """With all that may be left out on the CPU: ids, starts, and the learned scalars as tensors."""
+    video, audio, numbers = batch.video, batch.audio, Numbers(*batch.numbers)
+
+    def ids(given: Tensor | None, rows: Tensor) -> Tensor:
+        return torch.arange(len(rows), device=rows.device) if given is None else given
+
+    def starts_s(given: Tensor | None, rows: Tensor) -> Tensor:
+        return rows.new_zeros(len(rows), dtype=torch.float64) if given is None else given
+
+    def scalar(given: Tensor | None, value: float) -> Tensor:
+        # Not new_tensor(), which would wait for the device.
+        return video.new_full((), value, dtype=torch.float64) if given is None else given.detach()
+
+    return batch._replace(
+        video_ids=ids(batch.video_ids, video),
+        audio_ids=ids(batch.audio_ids, audio),
+        video_start_s=starts_s(batch.video_start_s, video),
+        audio_start_s=starts_s(batch.audio_start_s, audio),
+        temperature=scalar(batch.temperature, numbers.temperature),
+        bias=scalar(batch.bias, numbers.bias),
+    )
+
+
 def _sync_loss(*arguments: Any) -> Outputs:
-    batch, outputs = Batch(*arguments), empty_loss(*arguments)
-    for gradient in outputs[1:3]:
+    batch, outputs = _explicit(Batch(*arguments)), empty_loss(*arguments)
+    for gradient in (outputs.video_gradient, outputs.audio_gradient):
         gradient.zero_()
-    # The learned scalars are read on the device; `threads` is the CPU's.
-    options = options_of(batch) | {"temperature": 1.0, "bias": 0.0, "threads": 1}
-    size = module().sync_loss_workspace_bytes(len(batch.video), len(batch.audio), options)
+    options = (batch.choices, batch.numbers)
+    size = module().sync_loss_workspace_bytes(len(batch.video), len(batch.audio), *options)
     workspace = batch.video.new_empty(size, dtype=torch.uint8)
-    scalars = (batch.temperature.detach(), batch.bias.detach())
-    module().sync_loss(*sides_of(batch), scalars, options, outputs, workspace)
+    scalars = (batch.temperature, batch.bias)
+    module().sync_loss(*sides_of(batch), scalars, *options, outputs, workspace)
     return outputs
 
 
@@ -135,7 +157,6 @@ KERNELS: dict[str, Callable[..., Any]] = {
     "log_mel_backward": _log_mel_backward,
     "clip_offset": _clip_offset,
     "sync_loss": _sync_loss,
-    "sync_loss_backward": loss_backward,
     "sync_pair": _sync_pair,
     "sync_pair_backward": _sync_pair_backward,
 }

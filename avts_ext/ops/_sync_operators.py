@@ -1,7 +1,8 @@
 """The sync losses as operators of PyTorch's dispatcher.
 
-The forward pass computes the gradient as well, while the products it needs are at hand; the
-backward pass multiplies it with the incoming gradient.
+``avts::sync_loss`` computes the loss together with its gradient, while the products it needs are at
+hand. :func:`sync_loss` makes one differentiable function of both. It is an ``autograd.Function``
+because the overhead of ``torch.library.register_autograd`` is more than the loss of 64 rows costs.
 """
 
 from __future__ import annotations
@@ -15,33 +16,49 @@ from avts_ext._extension import _C
 from avts_ext.ops._library import LIBRARY, TAGS
 
 
+class Choices(NamedTuple):
+    """Options that are whole numbers, in the order of the operator's list."""
+
+    objective: int
+    mining: int
+    k: int
+    video_anchors: int
+    audio_anchors: int
+    squared: int
+    seed: int
+    want_gradient: int
+    want_statistics: int
+
+
+class Numbers(NamedTuple):
+    """Options that are not, likewise. The learned ones are of no account where they are tensors."""
+
+    hard_from_s: float
+    super_hard_from_s: float
+    easy_weight: float
+    hard_weight: float
+    super_hard_weight: float
+    margin: float
+    temperature: float
+    bias: float
+
+
 class Batch(NamedTuple):
     """Checked arguments, in the order of the operator's schema."""
 
     video: Tensor
     audio: Tensor
-    video_ids: Tensor
-    audio_ids: Tensor
-    video_start_s: Tensor
-    audio_start_s: Tensor
+    video_ids: Tensor | None
+    audio_ids: Tensor | None
+    video_start_s: Tensor | None
+    audio_start_s: Tensor | None
     video_groups: Tensor | None
     audio_groups: Tensor | None
     audio_silent: Tensor | None
-    temperature: Tensor
-    bias: Tensor
-    hard_from_s: float
-    super_hard_from_s: float
-    kind_weights: list[float]
-    objective: int
-    mining: int
-    k: int
-    video_anchors: bool
-    audio_anchors: bool
-    squared: bool
-    margin: float
-    seed: int
-    want_gradient: bool
-    want_statistics: bool
+    temperature: Tensor | None
+    bias: Tensor | None
+    choices: Choices
+    numbers: Numbers
 
 
 class Outputs(NamedTuple):
@@ -50,30 +67,19 @@ class Outputs(NamedTuple):
     loss: Tensor
     video_gradient: Tensor
     audio_gradient: Tensor
-    by_temperature: Tensor
-    by_bias: Tensor
     video_negative: Tensor
     audio_negative: Tensor
-    statistics: Tensor
+    sums: Tensor  # float64: the derivatives by temperature and bias, then the statistics
 
 
-STATISTICS = 13  # see Statistics in csrc/sync_loss/sync_loss.h
+SUMS = 15  # see Statistics in csrc/sync_loss/sync_loss.h
 
 LIBRARY.define(
-    "sync_loss(Tensor video, Tensor audio, Tensor video_ids, Tensor audio_ids, "
-    "Tensor video_start_s, Tensor audio_start_s, Tensor? video_groups, Tensor? audio_groups, "
-    "Tensor? audio_silent, Tensor temperature, Tensor bias, float hard_from_s, "
-    "float super_hard_from_s, float[] kind_weights, int objective, int mining, int k, "
-    "bool video_anchors, bool audio_anchors, bool squared, float margin, int seed, "
-    "bool want_gradient, bool want_statistics) -> (Tensor loss, Tensor video_gradient, "
-    "Tensor audio_gradient, Tensor by_temperature, Tensor by_bias, Tensor video_negative, "
-    "Tensor audio_negative, Tensor statistics)",
-    tags=TAGS,
-)
-LIBRARY.define(
-    "sync_loss_backward(Tensor grad_loss, Tensor video, Tensor audio, Tensor video_gradient, "
-    "Tensor audio_gradient, Tensor by_temperature, Tensor by_bias) "
-    "-> (Tensor, Tensor, Tensor, Tensor)",
+    "sync_loss(Tensor video, Tensor audio, Tensor? video_ids, Tensor? audio_ids, "
+    "Tensor? video_start_s, Tensor? audio_start_s, Tensor? video_groups, Tensor? audio_groups, "
+    "Tensor? audio_silent, Tensor? temperature, Tensor? bias, int[] choices, float[] numbers) "
+    "-> (Tensor loss, Tensor video_gradient, Tensor audio_gradient, Tensor video_negative, "
+    "Tensor audio_negative, Tensor sums)",
     tags=TAGS,
 )
 LIBRARY.define(
@@ -90,18 +96,16 @@ LIBRARY.define(
 def empty_loss(*args):  # type: ignore[no-untyped-def]
     """Memory for the results of the sync loss, of arguments that may be fake."""
     batch = Batch(*args)
-    video, audio = batch.video, batch.audio
-    rows = (len(video), len(audio)) if batch.want_gradient else (0, 0)
-    scalar = video.new_empty((), dtype=torch.float64)
+    video, audio, choices = batch.video, batch.audio, Choices(*batch.choices)
+    rows = (video.shape[0], audio.shape[0])
+    with_gradient = rows if choices.want_gradient else (0, 0)
     return Outputs(
         video.new_empty(()),
-        video.new_empty((rows[0], video.shape[1])),
-        audio.new_empty((rows[1], audio.shape[1])),
-        scalar,
-        torch.empty_like(scalar),
-        video.new_empty((len(video), batch.k), dtype=torch.int64),
-        audio.new_empty((len(audio), batch.k), dtype=torch.int64),
-        video.new_empty(STATISTICS, dtype=torch.float64),
+        video.new_empty((with_gradient[0], video.shape[1])),
+        audio.new_empty((with_gradient[1], audio.shape[1])),
+        video.new_empty((rows[0], choices.k), dtype=torch.int64),
+        audio.new_empty((rows[1], choices.k), dtype=torch.int64),
+        video.new_empty(SUMS, dtype=torch.float64),
     )
 
 
@@ -116,32 +120,68 @@ def sides_of(batch: Batch) -> tuple[tuple[Tensor | None, ...], tuple[Tensor | No
     )
 
 
-def options_of(batch: Batch) -> dict[str, Any]:
-    """What is no tensor, and the learned scalars."""
-    return dict(zip(Batch._fields[9:], batch[9:], strict=True))
-
-
 def _loss_cpu(*args):  # type: ignore[no-untyped-def]
     batch, outputs = Batch(*args), empty_loss(*args)
-    scalars = {"temperature": batch.temperature.item(), "bias": batch.bias.item()}
-    loss, by_temperature, by_bias, statistics = _C.sync_loss(
-        *sides_of(batch),
-        options_of(batch) | scalars | {"threads": torch.get_num_threads()},
-        (*outputs[1:3], *outputs[5:7]),
-    )
-    video = batch.video
-    return outputs._replace(
-        loss=torch.tensor(loss, dtype=video.dtype),
-        by_temperature=torch.tensor(by_temperature, dtype=torch.float64),
-        by_bias=torch.tensor(by_bias, dtype=torch.float64),
-        statistics=torch.tensor(statistics, dtype=torch.float64),
-    )
+    numbers = batch.numbers
+    if batch.temperature is not None:
+        numbers[-2] = batch.temperature.item()
+    if batch.bias is not None:
+        numbers[-1] = batch.bias.item()
+    _C.sync_loss(*sides_of(batch), batch.choices, numbers, torch.get_num_threads(), outputs)
+    return outputs
 
 
-def loss_backward(grad_loss, video, audio, *gradients):  # type: ignore[no-untyped-def]
-    """The gradients by the incoming one, on any device."""
-    # The embeddings are arguments so that a second derivative by them is noticed, and refused.
-    return tuple(x * grad_loss.to(x.dtype) for x in gradients)
+# The operator computes a gradient but has none.
+LIBRARY.impl("sync_loss", torch.library.fallthrough_kernel, "Autograd")
+
+
+_TEMPERATURE, _BIAS = map(Batch._fields.index, ("temperature", "bias"))
+
+
+class _SyncLoss(torch.autograd.Function):
+    # Not setup_context(), for which PyTorch looks up the signature in each call.
+    @staticmethod
+    def forward(ctx: Any, *args: Any) -> tuple[Tensor, ...]:
+        outputs = Outputs(*torch.ops.avts.sync_loss(*args))
+        gradients = {0: outputs.video_gradient, 1: outputs.audio_gradient}
+        if args[_TEMPERATURE] is not None or args[_BIAS] is not None:
+            gradients |= {_TEMPERATURE: outputs.sums[0], _BIAS: outputs.sums[1]}
+        ctx.at = [n for n in gradients if ctx.needs_input_grad[n]]
+        ctx.save_for_backward(*(args[n] for n in ctx.at), *(gradients[n] for n in ctx.at))
+        ctx.mark_non_differentiable(*outputs[1:])
+        ctx.set_materialize_grads(False)
+        return outputs
+
+    @staticmethod
+    def backward(ctx: Any, grad_loss: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
+        results: list[Tensor | None] = [None] * len(Batch._fields)
+        if grad_loss is not None:
+            scale = _Refusing.apply if torch.is_grad_enabled() else _scaled
+            for n, gradient in zip(ctx.at, scale(grad_loss, *ctx.saved_tensors), strict=True):
+                results[n] = gradient
+        return tuple(results)
+
+
+def _scaled(grad_loss: Tensor, *inputs_and_gradients: Tensor) -> tuple[Tensor, ...]:
+    gradients = inputs_and_gradients[len(inputs_and_gradients) // 2 :]
+    return tuple(x * grad_loss for x in gradients)
+
+
+class _Refusing(torch.autograd.Function):
+    """The backward pass where a second derivative may follow; by the inputs there is none."""
+
+    @staticmethod
+    def forward(ctx: Any, *args: Tensor) -> tuple[Tensor, ...]:
+        return _scaled(*args)
+
+    @staticmethod
+    def backward(ctx: Any, *_: Tensor) -> Any:
+        raise NotImplementedError("the sync losses have no second derivative")
+
+
+def sync_loss(batch: Batch) -> Outputs:
+    """The operator, with a gradient of the loss by rows, temperature and bias."""
+    return Outputs(*_SyncLoss.apply(*batch))
 
 
 def _pair_cpu(video, audio, pairs, labels, margin):  # type: ignore[no-untyped-def]
@@ -167,29 +207,11 @@ def _pair_backward_fake(_, video, audio, *__):  # type: ignore[no-untyped-def]
 
 for _name, _cpu, _fake in (
     ("sync_loss", _loss_cpu, empty_loss),
-    ("sync_loss_backward", loss_backward, loss_backward),
     ("sync_pair", _pair_cpu, _pair_fake),
     ("sync_pair_backward", _pair_backward_cpu, _pair_backward_fake),
 ):
     LIBRARY.impl(_name, _cpu, "CPU")
     torch.library.register_fake(f"avts::{_name}", _fake, lib=LIBRARY)
-
-
-def _save_loss(ctx, inputs, output):  # type: ignore[no-untyped-def]
-    outputs = Outputs(*output)
-    ctx.save_for_backward(*inputs[:2], *outputs[1:5])
-    ctx.mark_non_differentiable(*outputs[1:])
-    ctx.set_materialize_grads(False)
-
-
-def _loss_backward(ctx, grad_loss, *_):  # type: ignore[no-untyped-def]
-    rest = (None,) * (len(Batch._fields) - 11)
-    if grad_loss is None:
-        return (None,) * len(Batch._fields)
-    # The operator is there to refuse a second derivative; without one in sight its call is saved.
-    backward = torch.ops.avts.sync_loss_backward if torch.is_grad_enabled() else loss_backward
-    video, audio, temperature, bias = backward(grad_loss, *ctx.saved_tensors)
-    return video, audio, *(None,) * 7, temperature, bias, *rest
 
 
 def _save_pair(ctx, inputs, output):  # type: ignore[no-untyped-def]
@@ -207,8 +229,6 @@ def _refuse(*_):  # type: ignore[no-untyped-def]
 
 
 for _name, _backward, _save in (
-    ("sync_loss", _loss_backward, _save_loss),
-    ("sync_loss_backward", _refuse, None),
     ("sync_pair", _pair_backward, _save_pair),
     ("sync_pair_backward", _refuse, None),
 ):

@@ -155,7 +155,7 @@ def sync_contrastive_loss(
     windows = (video_ids, audio_ids, video_start_s, audio_start_s)
     flags = (video_groups, audio_groups, audio_silent)
     batch = _make_batch(video, audio, windows, flags, SyncLossOptions(**options))
-    return torch.ops.avts.sync_loss(*batch)[0]
+    return _sync_operators.sync_loss(batch).loss
 
 
 def sync_loss_with_diagnostics(
@@ -166,9 +166,8 @@ def sync_loss_with_diagnostics(
     Mined losses cost the same; for the others distances take one more product.
     """
     batch, options = _split(video, audio, windows, arguments)
-    outputs = _sync_operators.Outputs(
-        *torch.ops.avts.sync_loss(*batch._replace(want_statistics=True))
-    )
+    choices = batch.choices._replace(want_statistics=1)
+    outputs = _sync_operators.sync_loss(batch._replace(choices=choices))
     return outputs.loss, _diagnostics(batch, outputs, options)
 
 
@@ -187,9 +186,10 @@ def mine_negatives(
     batch, options = _split(video, audio, windows, arguments)
     if not options.mines:
         raise ValueError(f"mining is {options.mining!r}, expected a rule that mines")
+    choices = batch.choices._replace(want_gradient=0)
     with torch.no_grad():
-        outputs = torch.ops.avts.sync_loss(*batch._replace(want_gradient=False))
-    of_video, of_audio = outputs[5], outputs[6]
+        outputs = _sync_operators.sync_loss(batch._replace(choices=choices))
+    of_video, of_audio = outputs.video_negative, outputs.audio_negative
     video_rows = torch.arange(len(video), device=video.device)[:, None].expand_as(of_video)
     audio_rows = torch.arange(len(audio), device=video.device)[:, None].expand_as(of_audio)
     kind_of_video = _mined_kinds(batch, video_rows, of_video)
@@ -267,9 +267,12 @@ def _make_batch(
     video_anchors, audio_anchors = options.anchors != "audio", options.anchors != "video"
     if options.mines:
         _check_k(options.k, (video_anchors, len(audio)), (audio_anchors, len(video)))
-    temperature = _scalar_tensor(options.temperature, video)
-    bias = _scalar_tensor(options.bias, video)
+    temperature, bias = _learned(options.temperature), _learned(options.bias)
     learned = (video, audio, temperature, bias)
+    want_gradient = torch.is_grad_enabled() and any(
+        x is not None and x.requires_grad for x in learned
+    )
+    easy, hard, super_hard = options.kind_weights
     return _sync_operators.Batch(
         _prepared(video, options.embeddings),
         _prepared(audio, options.embeddings),
@@ -280,19 +283,27 @@ def _make_batch(
         *_checked_flags(flags, video, audio),
         temperature,
         bias,
-        options.clip_s + options.min_gap_s,
-        options.min_offset_s,
-        options.kind_weights,
-        OBJECTIVES.index(options.objective),
-        MININGS.index(options.mining),
-        options.k if options.mines else 0,
-        video_anchors,
-        audio_anchors,
-        options.hinge == "squared",
-        float(options.margin),
-        options.seed,
-        want_gradient=torch.is_grad_enabled() and any(x.requires_grad for x in learned),
-        want_statistics=False,
+        _sync_operators.Choices(
+            OBJECTIVES.index(options.objective),
+            MININGS.index(options.mining),
+            options.k if options.mines else 0,
+            int(video_anchors),
+            int(audio_anchors),
+            int(options.hinge == "squared"),
+            options.seed,
+            int(want_gradient),
+            want_statistics=0,
+        ),
+        _sync_operators.Numbers(
+            options.clip_s + options.min_gap_s,
+            options.min_offset_s,
+            easy,
+            hard,
+            super_hard,
+            float(options.margin),
+            1.0 if isinstance(options.temperature, Tensor) else float(options.temperature),
+            0.0 if isinstance(options.bias, Tensor) else float(options.bias),
+        ),
     )
 
 
@@ -328,19 +339,17 @@ def _prepared(rows: Tensor, embeddings: str) -> Tensor:
     return unit if embeddings == "l2" else 0.5 * unit
 
 
-def _checked_ids(name: str, ids: Tensor | None, rows: Tensor) -> Tensor:
-    if ids is None:
-        return torch.arange(len(rows), device=rows.device)
-    if ids.shape != rows.shape[:1] or ids.dtype != torch.int64:
+def _checked_ids(name: str, ids: Tensor | None, rows: Tensor) -> Tensor | None:
+    if ids is not None and (ids.shape != rows.shape[:1] or ids.dtype != torch.int64):
         raise ValueError(
             f"{name} is {ids.dtype} of shape {tuple(ids.shape)}, expected int64 of ({len(rows)},)"
         )
     return ids
 
 
-def _checked_starts(name: str, starts_s: Tensor | None, rows: Tensor) -> Tensor:
+def _checked_starts(name: str, starts_s: Tensor | None, rows: Tensor) -> Tensor | None:
     if starts_s is None:
-        return torch.zeros(len(rows), dtype=torch.float64, device=rows.device)
+        return None
     if starts_s.shape != rows.shape[:1]:
         raise ValueError(f"{name} is of shape {tuple(starts_s.shape)}, expected ({len(rows)},)")
     return starts_s.double()
@@ -364,11 +373,8 @@ def _checked_flags(
     return video_groups, audio_groups, audio_silent
 
 
-def _scalar_tensor(value: float | Tensor, like: Tensor) -> Tensor:
-    if isinstance(value, Tensor):
-        return value.double()
-    # Not torch.tensor(), which would wait for the device.
-    return torch.full((), value, dtype=torch.float64, device=like.device)
+def _learned(value: float | Tensor) -> Tensor | None:
+    return value.double() if isinstance(value, Tensor) else None
 
 
 # --- What comes back ----------------------------------------------------------------------------
@@ -379,10 +385,20 @@ def _mined_kinds(batch: _sync_operators.Batch, video_rows: Tensor, audio_rows: T
     exists = (video_rows >= 0) & (audio_rows >= 0)
     if not len(batch.video) or not len(batch.audio):
         return torch.full_like(video_rows, -1, dtype=torch.int8)
-    same = batch.video_ids[video_rows] == batch.audio_ids[audio_rows]
-    shift_s = (batch.video_start_s[video_rows] - batch.audio_start_s[audio_rows]).abs() + 1e-9
-    kind = torch.where(shift_s >= batch.hard_from_s, int(PairKind.HARD), int(PairKind.SUPER_HARD))
-    kind = torch.where(same, kind, int(PairKind.EASY))
+    video_ids, audio_ids = (
+        rows if ids is None else ids[rows]
+        for ids, rows in ((batch.video_ids, video_rows), (batch.audio_ids, audio_rows))
+    )
+    video_s, audio_s = (
+        rows.new_zeros((), dtype=torch.float64) if starts_s is None else starts_s[rows]
+        for starts_s, rows in (
+            (batch.video_start_s, video_rows),
+            (batch.audio_start_s, audio_rows),
+        )
+    )
+    hard = (video_s - audio_s).abs() + 1e-9 >= batch.numbers.hard_from_s
+    kind = torch.where(hard, int(PairKind.HARD), int(PairKind.SUPER_HARD))
+    kind = torch.where(video_ids == audio_ids, kind, int(PairKind.EASY))
     return torch.where(exists, kind, -1).to(torch.int8)
 
 
@@ -392,7 +408,7 @@ _KIND_NAMES = ("positive", "easy", "hard", "super_hard")
 def _diagnostics(
     batch: _sync_operators.Batch, outputs: _sync_operators.Outputs, options: SyncLossOptions
 ) -> SyncDiagnostics:
-    numbers = outputs.statistics.tolist()
+    numbers = outputs.sums.tolist()[2:]
     counts, sums = numbers[:4], numbers[4:8]
     terms, active, weights, rows, rows_without_negative = numbers[8:]
     means = [

@@ -10,12 +10,11 @@ namespace {
 
 using namespace sync_loss;
 
-// scalars: temperature and bias. outputs: loss, gradients of video and audio (unused without
-// want_gradient), derivatives by temperature and bias, mined negatives of video and audio,
-// statistics, all in the order of the operator's.
+// scalars: temperature and bias. outputs: those of the operator.
 void py_sync_loss(const py::tuple& video, const py::tuple& audio, const py::tuple& scalars,
-                  const py::dict& from, const py::tuple& outputs, py::handle workspace) {
-  const Options options = sync_loss_options(from);
+                  const Choices& choices, const Numbers& numbers, const py::tuple& outputs,
+                  py::handle workspace) {
+  const Options options = sync_loss_options(choices, numbers, 1);
   CudaArguments arguments;
   const auto view = [&](py::handle tensor, const char* name) {
     return arguments.view(tensor, name);
@@ -34,15 +33,15 @@ void py_sync_loss(const py::tuple& video, const py::tuple& audio, const py::tupl
     const auto number = [&](const py::object& tensor, const char* name) {
       return data_of<double>(view, tensor, name, DType::f64, {});
     };
-    const CudaOutputs<T> out{
-        data_of<T>(view, outputs[0], "loss", kDType<T>, {}),
-        gradient(1, "video_gradient", v),
-        gradient(2, "audio_gradient", a),
-        number(outputs[3], "by_temperature"),
-        number(outputs[4], "by_bias"),
-        negative(5, "video_negative", v),
-        negative(6, "audio_negative", a),
-        data_of<double>(view, outputs[7], "statistics", DType::f64, {kStatistics})};
+    double* sums = data_of<double>(view, outputs[5], "sums", DType::f64, {kSums});
+    const CudaOutputs<T> out{data_of<T>(view, outputs[0], "loss", kDType<T>, {}),
+                             gradient(1, "video_gradient", v),
+                             gradient(2, "audio_gradient", a),
+                             sums,
+                             sums + 1,
+                             negative(3, "video_negative", v),
+                             negative(4, "audio_negative", a),
+                             sums + 2};
     void* memory = data_of<uint8_t>(view, workspace, "workspace", DType::u8,
                                     {workspace_bytes(v.count, a.count, options)});
     const double* temperature = number(scalars[0], "temperature");
@@ -107,9 +106,10 @@ void py_pair_backward(py::handle video, py::handle audio, py::handle pairs, py::
 
 void bind_cuda_sync_loss(py::module_& m) {
   m.def("sync_loss", &py_sync_loss);
-  m.def("sync_loss_workspace_bytes", [](int64_t videos, int64_t audios, const py::dict& from) {
-    return workspace_bytes(videos, audios, sync_loss_options(from));
-  });
+  m.def("sync_loss_workspace_bytes",
+        [](int64_t videos, int64_t audios, const Choices& choices, const Numbers& numbers) {
+          return workspace_bytes(videos, audios, sync_loss_options(choices, numbers, 1));
+        });
   m.def("sync_pair_forward", &py_pair_forward);
   m.def("sync_pair_backward", &py_pair_backward);
 }

@@ -1,5 +1,7 @@
 #include "sync_loss/sync_loss.h"
 
+#include <cstring>
+
 #include "bindings/bindings.h"
 #include "bindings/sync_loss_arguments.h"
 #include "bindings/tensor_view.h"
@@ -12,39 +14,34 @@ namespace {
 
 using namespace sync_loss;
 
-// Returns (loss, by temperature, by bias, statistics) and fills the tensors of `outputs`: the
-// gradients (unused without want_gradient) and the mined negatives, video first.
-py::tuple py_sync_loss(const py::tuple& video, const py::tuple& audio, const py::dict& from,
-                       const py::tuple& outputs) {
-  const Options options = sync_loss_options(from);
+// Fills `outputs`: those of the operator. The gradients are unused without want_gradient.
+void py_sync_loss(const py::tuple& video, const py::tuple& audio, const Choices& choices,
+                  const Numbers& numbers, int threads, const py::tuple& outputs) {
+  const Options options = sync_loss_options(choices, numbers, threads);
   const TensorView video_view = view_of(video[0], "video"), audio_view = view_of(audio[0], "audio");
-  return with_dtype(video_view, audio_view, [&](auto zero) {
+  with_dtype(video_view, audio_view, [&](auto zero) {
     using T = decltype(zero);
     const Side<T> v = side_of<T>(view_of, video, "video"), a = side_of<T>(view_of, audio, "audio");
+    const int64_t k = options.k;
     Outputs<T> out{};
+    T* loss = data_of<T>(view_of, outputs[0], "loss", kDType<T>, {});
     if (options.want_gradient) {
       out.video_gradient =
-          data_of<T>(view_of, outputs[0], "video_gradient", kDType<T>, {v.count, v.dim});
+          data_of<T>(view_of, outputs[1], "video_gradient", kDType<T>, {v.count, v.dim});
       out.audio_gradient =
-          data_of<T>(view_of, outputs[1], "audio_gradient", kDType<T>, {a.count, a.dim});
+          data_of<T>(view_of, outputs[2], "audio_gradient", kDType<T>, {a.count, a.dim});
     }
-    const int64_t k = options.k;
     out.video_negative =
-        data_of<int64_t>(view_of, outputs[2], "video_negative", DType::i64, {v.count, k});
+        data_of<int64_t>(view_of, outputs[3], "video_negative", DType::i64, {v.count, k});
     out.audio_negative =
-        data_of<int64_t>(view_of, outputs[3], "audio_negative", DType::i64, {a.count, k});
-    {
-      py::gil_scoped_release release;
-      sync_loss::sync_loss(v, a, options, &out);
-    }
-    const Statistics& s = out.statistics;
-    py::list statistics;
-    for (double x : s.count) statistics.append(x);
-    for (double x : s.distance_sum) statistics.append(x);
-    for (double x : {s.terms, s.active_terms, s.weight_sum, s.rows, s.rows_without_negative}) {
-      statistics.append(x);
-    }
-    return py::make_tuple(out.loss, out.by_temperature, out.by_bias, statistics);
+        data_of<int64_t>(view_of, outputs[4], "audio_negative", DType::i64, {a.count, k});
+    double* sums = data_of<double>(view_of, outputs[5], "sums", DType::f64, {kSums});
+    py::gil_scoped_release release;
+    sync_loss::sync_loss(v, a, options, &out);
+    *loss = static_cast<T>(out.loss);
+    sums[0] = out.by_temperature;
+    sums[1] = out.by_bias;
+    std::memcpy(sums + 2, &out.statistics, sizeof(out.statistics));
   });
 }
 

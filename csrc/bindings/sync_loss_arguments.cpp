@@ -1,35 +1,27 @@
 #include "bindings/sync_loss_arguments.h"
 
-#include <pybind11/stl.h>
-
-#include <array>
-
-namespace py = pybind11;
-
 namespace avts::sync_loss {
 
-Options sync_loss_options(const py::dict& from) {
-  const auto weights = from["kind_weights"].cast<std::array<double, 3>>();
-  Options options{};
-  options.rule = {from["hard_from_s"].cast<double>(),
-                  from["super_hard_from_s"].cast<double>(),
-                  {0, weights[0], weights[1], weights[2]}};
-  options.objective = static_cast<Objective>(from["objective"].cast<int>());
-  options.mining = static_cast<Mining>(from["mining"].cast<int>());
-  options.k = from["k"].cast<int64_t>();
-  options.video_anchors = from["video_anchors"].cast<bool>();
-  options.audio_anchors = from["audio_anchors"].cast<bool>();
-  options.squared = from["squared"].cast<bool>();
-  options.margin = from["margin"].cast<double>();
-  options.temperature = from["temperature"].cast<double>();
-  options.bias = from["bias"].cast<double>();
-  options.seed = static_cast<uint64_t>(from["seed"].cast<int64_t>());
-  options.want_gradient = from["want_gradient"].cast<bool>();
-  options.want_statistics = from["want_statistics"].cast<bool>();
-  options.threads = from["threads"].cast<int>();
-  check_argument(!(options.temperature <= 0), "temperature", options.temperature,
-                 "a positive number");
-  return options;
+Options sync_loss_options(const Choices& choices, const Numbers& numbers, int threads) {
+  const auto [objective, mining, k, video_anchors, audio_anchors, squared, seed, want_gradient,
+              want_statistics] = choices;
+  const auto [hard_from_s, super_hard_from_s, easy, hard, super_hard, margin, temperature, bias] =
+      numbers;
+  check_argument(!(temperature <= 0), "temperature", temperature, "a positive number");
+  return {{hard_from_s, super_hard_from_s, {0, easy, hard, super_hard}},
+          static_cast<Objective>(objective),
+          static_cast<Mining>(mining),
+          k,
+          video_anchors != 0,
+          audio_anchors != 0,
+          squared != 0,
+          margin,
+          temperature,
+          bias,
+          static_cast<uint64_t>(seed),
+          want_gradient != 0,
+          want_statistics != 0,
+          threads};
 }
 
 }  // namespace avts::sync_loss

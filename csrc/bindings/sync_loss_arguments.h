@@ -3,6 +3,9 @@
 #pragma once
 
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <array>
 
 #include "bindings/tensor_view.h"
 #include "core/check.h"
@@ -32,27 +35,26 @@ T* data_of(const View& view, pybind11::handle tensor, const char* name, DType dt
       .template as<T>();
 }
 
-// One modality as Python passes it: (rows, ids, start_s, groups or None, silent or None).
+// One modality as Python passes it: (rows, ids, start_s, groups, silent), of which all but the rows
+// may be None.
 template <typename T, typename View>
 Side<T> side_of(const View& view, const pybind11::tuple& tensors, const char* name) {
   const TensorView rows = view(tensors[0], name);
   rows.expect_shape({-1, -1}).expect_contiguous();
   const int64_t count = rows.shape[0];
   check_argument(count < int64_t{1} << 31, name, count, "fewer than 2^31 rows");
-  Side<T> side{rows.as<T>(),
-               data_of<int64_t>(view, tensors[1], "ids", DType::i64, {count}),
-               data_of<double>(view, tensors[2], "start_s", DType::f64, {count}),
-               nullptr,
-               nullptr,
-               count,
-               rows.shape[1]};
-  if (!tensors[3].is_none()) {
-    side.groups = data_of<int64_t>(view, tensors[3], "groups", DType::i64, {count});
-  }
-  if (!tensors[4].is_none()) {
-    side.silent = data_of<bool>(view, tensors[4], "silent", DType::boolean, {count});
-  }
-  return side;
+  const auto vector_of = [&](int i, const char* what, auto zero, DType dtype) {
+    using Element = decltype(zero);
+    return tensors[i].is_none() ? nullptr
+                                : data_of<Element>(view, tensors[i], what, dtype, {count});
+  };
+  return {rows.as<T>(),
+          vector_of(1, "ids", int64_t{}, DType::i64),
+          vector_of(2, "start_s", double{}, DType::f64),
+          vector_of(3, "groups", int64_t{}, DType::i64),
+          vector_of(4, "silent", bool{}, DType::boolean),
+          count,
+          rows.shape[1]};
 }
 
 // The explicit-pair form needs no ids and no times.
@@ -62,6 +64,12 @@ Side<T> bare_side(const TensorView& rows) {
   return {rows.as<T>(), nullptr, nullptr, nullptr, nullptr, rows.shape[0], rows.shape[1]};
 }
 
-Options sync_loss_options(const pybind11::dict& from);
+// The operator's lists; see Choices and Numbers in avts_ext/ops/_sync_operators.py.
+using Choices = std::array<int64_t, 9>;
+using Numbers = std::array<double, 8>;
+Options sync_loss_options(const Choices& choices, const Numbers& numbers, int threads);
+
+// Members of Statistics in their order, behind the derivatives by temperature and bias.
+constexpr int kSums = 2 + kStatistics;
 
 }  // namespace avts::sync_loss

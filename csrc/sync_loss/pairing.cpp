@@ -10,12 +10,12 @@ Rows::Rows(const Side<T>& side) {
     if (!side.silent || !side.silent[i]) index.push_back(i);
   }
   const auto by_medium = [&](int64_t a, int64_t b) { return side.ids[a] < side.ids[b]; };
-  if (!std::is_sorted(index.begin(), index.end(), by_medium)) {
+  if (side.ids && !std::is_sorted(index.begin(), index.end(), by_medium)) {
     std::stable_sort(index.begin(), index.end(), by_medium);
   }
   for (int64_t i : index) {
-    ids.push_back(side.ids[i]);
-    start_s.push_back(side.start_s[i]);
+    ids.push_back(side.ids ? side.ids[i] : i);
+    start_s.push_back(side.start_s ? side.start_s[i] : 0);
     groups.push_back(side.groups ? side.groups[i] : -1);
   }
 }

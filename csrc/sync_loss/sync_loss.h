@@ -16,8 +16,8 @@ constexpr int kKinds = 4;
 template <typename T>
 struct Side {
   const T* rows;
-  const int64_t* ids;
-  const double* start_s;
+  const int64_t* ids;     // null: the row's number
+  const double* start_s;  // null: all zero
   const int64_t* groups;  // rows of one group, unless negative, are no negatives; null: no groups
   const bool* silent;     // rows that take part in nothing; null: none
   int64_t count, dim;
@@ -65,6 +65,7 @@ struct Statistics {
   double terms, active_terms, weight_sum;  // of negatives, active: above zero; weights of the kinds
   double rows, rows_without_negative;      // that take part
 };
+constexpr int kStatistics = sizeof(Statistics) / sizeof(double);
 
 template <typename T>
 struct Outputs {

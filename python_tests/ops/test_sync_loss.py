@@ -306,7 +306,8 @@ def test_opcheck(objective, mining):
     w = tuple(windows(5, 6).values())
     for want_gradient in (True, False):
         batch = make_batch(video, audio, w, (None, None, None), options)
-        batch = batch._replace(want_gradient=want_gradient)
+        choices = batch.choices._replace(want_gradient=int(want_gradient))
+        batch = batch._replace(choices=choices)
         tests = ("test_schema", "test_faketensor")
         if want_gradient:
             tests += ("test_autograd_registration", "test_aot_dispatch_dynamic")

@@ -12,9 +12,7 @@
 
 namespace avts::sync_loss {
 
-constexpr int kStatistics = 13;  // numbers in Statistics
-
-// Everything is in memory of the current device.
+// Everything is in memory of the current device. Sides have ids and starts.
 template <typename T>
 struct CudaOutputs {
   T* loss;
