@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from avts_ext.evaluation import fold_scores as module
 from avts_ext.evaluation.fold_scores import score_folds
 from avts_ext.evaluation.labelled import Fold
 
@@ -100,6 +101,20 @@ def test_c_matters_and_the_better_one_is_chosen():
     assert each[0] > each[1] + 0.05
     scores = score_folds(features, labels, folds, costs)
     assert scores.chosen_c.count(1e-5) >= 4
+
+
+def test_folds_share_their_inner_training_sets(monkeypatch):
+    """Ten pairs of folds are left out for the search, five folds for the test: none twice."""
+    labels, folds = five_folds()
+    features = clips_around(np.random.default_rng(1).normal(size=(N_CLASSES, WIDTH))[labels], 0.1)
+    sizes = []
+    monkeypatch.setattr(
+        module, "fit_one_vs_all", lambda x, *a, f=module.fit_one_vs_all, **k: sizes.append(len(x))
+        or f(x, *a, **k),
+    )  # fmt: skip
+    score_folds(features, labels, folds)
+    per_fold = N_CLASSES * PER_PART * N_CLIPS
+    assert sorted(sizes) == [3 * per_fold] * 10 + [4 * per_fold] * 5
 
 
 def test_bad_shapes_are_refused():

@@ -18,23 +18,35 @@ def problem(n=120, width=7, n_classes=4, seed=0, overlap=1.5):
 
 
 def reference(features, labels, cost):
-    """Weights (D + 1, K) of scikit-learn on standardised features."""
+    """Weights (K, D + 1) of scikit-learn on standardised features."""
     x = features.double().numpy()
     std = x.std(0)
     x = (x - x.mean(0)) / np.where(std > 0, std, np.inf)
     machine = LinearSVC(C=cost, dual=False, tol=1e-9, max_iter=100_000)
-    columns = []
+    rows = []
     for k in range(int(labels.max()) + 1):
         machine.fit(x, (labels == k).numpy())
-        columns.append([*machine.coef_[0], machine.intercept_[0]])
-    return torch.tensor(np.array(columns).T)
+        rows.append([*machine.coef_[0], machine.intercept_[0]])
+    return torch.tensor(np.array(rows))
+
+
+def objectives(machine, features, labels, cost):
+    """(K,) what scikit-learn minimises, and its gradient (K, D + 1), in float64."""
+    x = (features.double() - machine.mean) * machine.scale
+    x = torch.cat([x, torch.ones(len(x), 1)], 1)
+    weights = machine.weights.double().requires_grad_()
+    signs = 2 * torch.nn.functional.one_hot(labels).double() - 1
+    slack = (1 - signs * (x @ weights.T)).clamp_min(0)
+    found = weights.square().sum(1) / 2 + cost * slack.square().sum(0)
+    found.sum().backward()
+    return found.detach(), weights.grad
 
 
 @pytest.mark.parametrize("cost", [1e-4, 1e-2, 1.0, 100.0])
 @pytest.mark.parametrize("shape", [(120, 7, 4), (30, 60, 3), (41, 1, 2)])
 def test_solutions_are_those_of_scikit_learn(shape, cost):
     features, labels = problem(*shape)
-    machine = fit_one_vs_all(features, labels, shape[2], [cost], tolerance=1e-8)[0]
+    machine = fit_one_vs_all(features, labels, shape[2], [cost], tolerance=1e-14)[0]
     torch.testing.assert_close(
         machine.weights, reference(features, labels, cost), atol=1e-5, rtol=1e-4
     )
@@ -46,7 +58,7 @@ def test_float32_and_the_tolerance_of_the_protocol_give_the_same_answers():
     for cost, machine in zip([1e-3, 1e-2], rough, strict=True):
         weights = reference(features, labels, cost)
         x = (features - features.mean(0)) / features.std(0, correction=0)
-        expected = x @ weights[:-1] + weights[-1]
+        expected = x @ weights[:, :-1].T + weights[:, -1]
         found = machine.scores(features.float())
         assert (found.argmax(1) == expected.argmax(1)).double().mean() > 0.995
         torch.testing.assert_close(found.double(), expected, atol=0.02, rtol=0)
@@ -54,8 +66,8 @@ def test_float32_and_the_tolerance_of_the_protocol_give_the_same_answers():
 
 def test_a_warm_start_does_not_change_the_solution():
     features, labels = problem()
-    warm = fit_one_vs_all(features, labels, 4, [1e-4, 1.0], tolerance=1e-8)[1]
-    cold = fit_one_vs_all(features, labels, 4, [1.0], tolerance=1e-8)[0]
+    warm = fit_one_vs_all(features, labels, 4, [1e-4, 1.0], tolerance=1e-14)[1]
+    cold = fit_one_vs_all(features, labels, 4, [1.0], tolerance=1e-14)[0]
     torch.testing.assert_close(warm.weights, cold.weights, atol=1e-5, rtol=1e-4)
 
 
@@ -66,15 +78,21 @@ def test_a_warm_start_does_not_change_the_solution():
 def test_the_gradient_vanishes_at_the_solution(n, width, n_classes, seed, exponent):
     features, labels = problem(n + n_classes, width, n_classes, seed)
     cost = 10**exponent
-    machine = fit_one_vs_all(features, labels, n_classes, [cost], tolerance=1e-6)[0]
-    x = torch.cat([(features - machine.mean) * machine.scale, torch.ones(len(features), 1)], 1)
-    weights = machine.weights.clone().requires_grad_()
-    signs = 2 * torch.nn.functional.one_hot(labels, n_classes).double() - 1
-    objective = weights.square().sum() / 2
-    objective = objective + cost * (1 - signs * (x @ weights)).clamp_min(0).square().sum()
-    objective.backward()
-    at_zero = (2 * cost * x.T @ signs).norm(dim=0)
-    assert (weights.grad.norm(dim=0) <= 1.01e-6 * at_zero + 1e-12).all()
+    machine = fit_one_vs_all(features, labels, n_classes, [cost], tolerance=1e-14)[0]
+    found, gradient = objectives(machine, features, labels, cost)
+    # Strongly convex with modulus 1: the minimum is at most that far below.
+    assert (gradient.square().sum(1) / 2 <= 1e-6 * found).all()
+
+
+@pytest.mark.parametrize("tolerance", [1e-2, 1e-4])
+def test_the_tolerance_is_the_way_to_the_minimum(tolerance):
+    features, labels = problem(2000, 40, 10, overlap=3.0)
+    costs = [1e-4, 1e-2, 1.0]
+    best = fit_one_vs_all(features, labels, 10, costs, tolerance=1e-14)
+    rough = fit_one_vs_all(features.float(), labels, 10, costs, tolerance=tolerance)
+    for cost, exact, found in zip(costs, best, rough, strict=True):
+        least, reached = (objectives(m, features, labels, cost)[0] for m in (exact, found))
+        assert (reached <= (1 + 5 * tolerance) * least).all()
 
 
 def test_features_that_never_change_tell_nothing():
