@@ -26,12 +26,13 @@ _FULL_SCALE = {"u8": 2.0**7, "s16": 2.0**15, "s32": 2.0**31, "s64": 2.0**63}
 
 @dataclass(frozen=True)
 class AudioBlock:
-    """Block number i holds samples [i * N, (i + 1) * N) of the grid n / sample_rate.
+    """Block number i begins at sample i * AUDIO_BLOCK_S * sample_rate of the grid n / sample_rate.
 
     Attributes:
-        samples: (N,) float32 mono with N = AUDIO_BLOCK_S * sample_rate, zero where missing.
+        samples: (N,) float32 mono, zero where missing; a whole block has N = AUDIO_BLOCK_S *
+            sample_rate, one that is cut short has fewer.
         missing: (K, 2) int64 half-open ranges of samples that the file does not have.
-        is_last: True if the file holds no audio after this block.
+        is_last: True if the file holds no audio after this block, which must be a whole one.
     """
 
     samples: np.ndarray
@@ -65,16 +66,15 @@ class Waves:
     grid: tuple[float, int] | None = None
 
 
-def make_block(sound: Waves | None, sample_rate: int) -> AudioBlock:
-    """A block out of what was decoded for it; None is silence, of which nothing is known.
+def make_block(sound: Waves | None, sample_rate: int, n_out: int) -> AudioBlock:
+    """The first `n_out` samples of a block out of what was decoded for them; None is silence.
 
     A sample that is not finite stays in, for the caller to find.
     """
-    n_out = AUDIO_BLOCK_S * sample_rate
     if sound is None:
         return AudioBlock(np.zeros(n_out, np.float32), np.array([[0, n_out]]), is_last=True)
     rate, pad = sound.rate, margin(sound.rate, sample_rate)
-    native = np.zeros(AUDIO_BLOCK_S * rate + 2 * pad + 2, np.float32)
+    native = np.zeros(-(-n_out * rate // sample_rate) + 2 * pad + 2, np.float32)
     known = np.zeros(len(native), bool)
     counts = np.array([len(wave) for wave in sound.waves])
     rounding = float(timeline.rounding(sound.time_base) * rate)

@@ -11,6 +11,18 @@ import av
 _MAX_REORDER = 16
 
 
+def close_together(limits: Sequence[int], most: int) -> Iterator[list[int]]:
+    """Ascending limits in groups in which none is further than `most` from the one before it."""
+    group: list[int] = []
+    for limit in limits:
+        if group and limit > group[-1] + most:
+            yield group
+            group = []
+        group.append(limit)
+    if group:
+        yield group
+
+
 class Run:
     """Video packets in decoding order, from a key packet on, and the frames wanted of them.
 

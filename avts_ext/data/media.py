@@ -12,7 +12,7 @@ import contextlib
 import itertools
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from fractions import Fraction
 from typing import Any, Literal, get_args
 
@@ -42,8 +42,8 @@ from avts_ext.data.container import (
 )
 from avts_ext.data.extent import find_extent
 from avts_ext.data.faults import Fault, MediaError
-from avts_ext.data.gop import Run
-from avts_ext.data.picture import PictureMaker
+from avts_ext.data.gop import Run, close_together
+from avts_ext.data.picture import make_picture
 from avts_ext.data.placement import Extent
 from avts_ext.data.sound_decoder import FreshDecoder, forgets_when_flushed, lead
 
@@ -68,7 +68,7 @@ Tracks = Literal["both", "video", "audio"]
 class MediaReader(ClipSource):
     """Clips from one media file, which stays open between requests.
 
-    Frames become pictures as `PictureMaker` says. The waveform is the mean of all channels,
+    Frames become pictures as `make_picture` says. The waveform is the mean of all channels,
     resampled at exact positions of the grid n / sample_rate.
 
     Attributes:
@@ -101,7 +101,6 @@ class MediaReader(ClipSource):
         self._threads = threads
         self._tracks = tracks
         self.n_decoded_frames = 0
-        self._make_picture = PictureMaker()
         self._audio_blocks: dict[tuple[int, int], AudioBlock] = {}
         self._audio_anchors: dict[tuple[int, int], float] = {}
         self._extents: dict[int, Extent] = {}
@@ -144,9 +143,7 @@ class MediaReader(ClipSource):
         n_wanted = 0
         for run in self._runs(limits):
             with self.decoding(times[n_wanted]):
-                for pts, end, picture in self._shown(run, height, width):
-                    frames[len(spans)] = picture
-                    spans.append((pts, end))
+                spans += self._show(run, frames[n_wanted:])
             n_wanted += len(run.limits)
             if len(spans) < n_wanted:
                 break
@@ -180,9 +177,11 @@ class MediaReader(ClipSource):
         size = AUDIO_BLOCK_S * sample_rate
         parts, missing = [], []
         for index in range(first // size, (last - 1) // size + 1):
-            block, offset = self.audio_block(index, sample_rate), index * size
+            offset = index * size
+            n_needed = min(last - offset, size)
+            block = self.audio_block(index, sample_rate, n_needed)
             missing.append(block.missing + offset)
-            parts.append(block.samples[max(first - offset, 0) : last - offset])
+            parts.append(block.samples[max(first - offset, 0) : n_needed])
         return np.concatenate(parts), np.concatenate(missing)
 
     def extent(self, sample_rate: int) -> Extent:
@@ -193,9 +192,8 @@ class MediaReader(ClipSource):
         return self._extents[sample_rate]
 
     def picture(self, frame: av.VideoFrame, height: int, width: int) -> np.ndarray:
-        """(height, width, 3) uint8 RGB, see `PictureMaker`."""
-        aspect = self.video.sample_aspect_ratio or Fraction(1)
-        return self._make_picture(frame, aspect, height, width)
+        """(height, width, 3) uint8 RGB, see `make_picture`."""
+        return make_picture(frame, self._pixel_aspect, height, width)
 
     def rewind(self) -> None:
         """Go back to the beginning, whatever the format, with decoders that have no past."""
@@ -232,19 +230,27 @@ class MediaReader(ClipSource):
         frames = itertools.chain.from_iterable(map(self.decode, packets))
         return self._in_order(frames, first_pts)
 
-    def audio_block(self, index: int, sample_rate: int) -> AudioBlock:
-        """Block `index` of the waveform; the last few are remembered."""
-        key = (index, sample_rate)
-        if key not in self._audio_blocks:
-            if len(self._audio_blocks) == _AUDIO_BLOCKS_KEPT:
-                del self._audio_blocks[next(iter(self._audio_blocks))]
+    def audio_block(self, index: int, sample_rate: int, n_needed: int | None = None) -> AudioBlock:
+        """Block `index` of the waveform, at least `n_needed` samples of it; by default all.
+
+        The last few are remembered.
+        """
+        key, size = (index, sample_rate), AUDIO_BLOCK_S * sample_rate
+        n_needed = size if n_needed is None else n_needed
+        block = self._audio_blocks.pop(key, None)
+        if block is None or len(block.samples) < n_needed:
+            # A clip's last block is cut short, but not for a second time.
+            n_samples = n_needed if block is None else size
             with self.decoding(Fraction(index * AUDIO_BLOCK_S)):
-                block = make_block(self._decoded_sound(index), sample_rate)
+                sound = self._decoded_sound(index, Fraction(n_samples, sample_rate))
+                block = make_block(sound, sample_rate, n_samples)
             if not np.isfinite(block.samples).all():
                 message = f"the audio holds NaN or infinity near {index * AUDIO_BLOCK_S} s"
                 raise self.error(Fault.NOT_FINITE, message)
-            self._audio_blocks[key] = block
-        return self._audio_blocks[key]
+        self._audio_blocks[key] = block
+        if len(self._audio_blocks) > _AUDIO_BLOCKS_KEPT:
+            del self._audio_blocks[next(iter(self._audio_blocks))]
+        return block
 
     def seconds(self, stream: Stream, pts: int) -> float:
         """A stream's time stamp in seconds of this file's clock."""
@@ -263,11 +269,6 @@ class MediaReader(ClipSource):
             message = f"cannot be decoded at {float(at):.3f} s ({error.strerror})"
             raise self.error(Fault.DECODE, message) from None
 
-    def _seconds(self, stamps: Iterable[int]) -> torch.Tensor:
-        """Time stamps of frames in seconds of this file's clock, (T,) float64."""
-        found = timeline.seconds_of(stamps, time_base_of(self.video), self.origin)
-        return torch.tensor(found, dtype=torch.float64)
-
     def _open(self) -> None:
         self.container = open_container(self.path)
         self.origin = origin_of(self.container)
@@ -277,6 +278,7 @@ class MediaReader(ClipSource):
             if self._tracks != "audio":
                 self._video = self._first_stream("video", Fault.NO_VIDEO)
                 self._video.codec_context.thread_count = self._threads
+                self._pixel_aspect = Fraction(self._video.sample_aspect_ratio or 1)
             if self._tracks != "video":
                 self._audio = self._first_stream("audio", Fault.NO_AUDIO)
                 self._audio.codec_context.thread_count = 1
@@ -326,48 +328,54 @@ class MediaReader(ClipSource):
 
     def _runs(self, limits: Sequence[int]) -> Iterator[Run]:
         """Packets for frames that are wanted, decoding nothing and none of them twice."""
-        read_on = _READ_ON / time_base_of(self.video)
         run: Run | None = None
-        for limit in limits:
-            if run is None or limit > run.limits[-1] + read_on:
-                packets, first_pts = self._packets_from(self.video, limit)
-                key = next(packets, None)
-                if key is None:
-                    break
-                if run is not None and run.holds(key):
-                    packets = itertools.dropwhile(run.holds, packets)
-                else:
-                    if run is not None:
-                        yield run
-                    run = Run(key, first_pts)
-            run.limits.append(limit)
-            run.read_on(packets, limit)
+        for group in close_together(limits, math.floor(_READ_ON / time_base_of(self.video))):
+            packets, first_pts = self._packets_from(self.video, group[0])
+            key = next(packets, None)
+            if key is None:
+                break
+            if run is not None and run.holds(key):
+                packets = itertools.dropwhile(run.holds, packets)
+            else:
+                if run is not None:
+                    yield run
+                run = Run(key, first_pts)
+            run.limits += group
+            run.read_on(packets, group[-1])
         if run is not None:
             yield run
 
-    def _shown(self, run: Run, height: int, width: int) -> list[tuple[int, int, np.ndarray]]:
-        """(pts, end pts, picture) for each limit of a run, less if its frames end too early."""
+    def _show(self, run: Run, out: np.ndarray) -> list[tuple[int, int]]:
+        """Put the picture for each limit of a run into `out` (T, H, W, 3).
+
+        Returns:
+            The (pts, end pts) of each, less if the run's frames end too early.
+        """
+        height, width = out.shape[1:3]
         wanted = run.wanted(frame_ticks(self.video))
         if wanted is not None:
-            unique = {pts for pts, _ in wanted}
-            pictures = {
-                pts: self.picture(frame, height, width)
-                for pts, _, frame in self._decode_run(run, unique)
-                if pts in unique
-            }
-            if len(pictures) == len(unique):
-                return [(pts, end, pictures[pts]) for pts, end in wanted]
+            rows: dict[int, slice] = {}
+            for row, (pts, _) in enumerate(wanted):
+                rows[pts] = slice(rows[pts].start if pts in rows else row, row + 1)
+            for pts, _, frame in self._decode_run(run, rows.keys()):
+                if pts in rows:
+                    out[rows.pop(pts)] = self.picture(frame, height, width)
+            if not rows:
+                return wanted
         # Some packets hold less than a frame (fields, hidden references): see what comes out.
         frames = timeline.frames_on_display(self._decode_run(run, None), run.limits)
-        return [(pts, end, self.picture(frame, height, width)) for pts, end, frame in frames]
+        for row, (_, _, frame) in enumerate(frames):
+            out[row] = self.picture(frame, height, width)
+        return [(pts, end) for pts, end, _ in frames]
 
     def _decode_run(
-        self, run: Run, wanted: set[int] | None
+        self, run: Run, wanted: Collection[int] | None
     ) -> Iterator[tuple[int, int, av.VideoFrame]]:
         """(pts, end pts, frame) in display order; if only some are wanted, perhaps few others."""
         context, packets = self.video.codec_context, run.packets
         needless: set[int | None] = set()
         if wanted is not None:
+            wanted = set(wanted)  # which may change while frames are taken
             n_needed = max((i + 1 for i, p in enumerate(packets) if p.pts in wanted), default=0)
             packets = packets[:n_needed]
             if context.name in _SKIPPING_CODECS:
@@ -403,12 +411,16 @@ class MediaReader(ClipSource):
             last_pts = frame.pts
             yield frame.pts, frame.pts + (frame.duration or frame_ticks(self.video)), frame
 
-    def _decoded_sound(self, index: int) -> Waves | None:
-        """What is decoded for a block; None if there is no sound from there on."""
+    def _decoded_sound(self, index: int, needed: Fraction) -> Waves | None:
+        """What is decoded for the first seconds of a block; None if there is no sound there."""
         start = self.origin + index * AUDIO_BLOCK_S
         context, time_base = self.audio.codec_context, time_base_of(self.audio)
         begin = start - lead(context.name, context.sample_rate)
-        frames = list(self._audio_frames(begin, start + AUDIO_BLOCK_S + AUDIO_TAIL))
+        frames = list(
+            self._audio_frames(
+                begin, start + needed + AUDIO_TAIL, start + AUDIO_BLOCK_S + AUDIO_TAIL
+            )
+        )
         if not frames:
             return None
         rate = frames[0][2].sample_rate
@@ -422,11 +434,12 @@ class MediaReader(ClipSource):
         return Waves(starts, waves, rate, time_base, grid)
 
     def _audio_frames(
-        self, start: Fraction, end: Fraction
+        self, start: Fraction, needed: Fraction, end: Fraction
     ) -> Iterator[tuple[int, int, AudioFrame]]:
         """(pts, samples to add to it, frame) from the packet at `start` on.
 
-        Stops after the first frame that begins at or after `end`. Both are container times.
+        Stops after the first frame that begins at or after `end`, or as soon after `needed` as what
+        came then would not change the places of the samples before. All are container times.
         """
         context, time_base = self.audio.codec_context, time_base_of(self.audio)
         fresh = FreshDecoder(context) if context.name == FreshDecoder.CODEC else None
@@ -434,9 +447,10 @@ class MediaReader(ClipSource):
             self.rewind()
         first_pts, end_pts = math.ceil(start / time_base), math.ceil(end / time_base)
         packets, _ = self._packets_from(self.audio, first_pts)
+        packets = (p for p in packets if p.pts is None or p.pts >= first_pts)
+        if fresh is not None and (time_base * context.sample_rate).denominator == 1:
+            packets = _enough(packets, math.ceil(needed / time_base), end_pts)
         for packet in packets:
-            if packet.pts is not None and packet.pts < first_pts:
-                continue
             for frame in self.decode(packet, fresh.decode if fresh else None):
                 if frame.pts is None:
                     raise self.error(Fault.TIMESTAMPS, "an audio packet has no time stamp")
@@ -466,3 +480,24 @@ class MediaReader(ClipSource):
             placed = timeline.place_samples(starts, counts, rounding, jitter)
             self._audio_anchors[period, rate] = float(placed[0])
         return self._audio_anchors[period, rate]
+
+
+def _enough(packets: Iterator[av.Packet], needed_pts: int, end_pts: int) -> Iterator[av.Packet]:
+    """Packets up to the first at or after `needed_pts`, if all up to `end_pts` are one signal.
+
+    Otherwise all of them: where time stamps leave gaps, later ones have a say in where earlier
+    samples belong.
+    """
+    found: list[av.Packet] = []
+    n_enough, next_pts = None, None
+    for packet in packets:
+        found.append(packet)
+        pts = packet.pts
+        if pts is None or next_pts not in (None, pts):
+            return itertools.chain(found, packets)
+        if n_enough is None and pts >= needed_pts:
+            n_enough = len(found)
+        if pts >= end_pts:
+            break
+        next_pts = pts + (packet.duration or 0)
+    return iter(found[:n_enough])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from fractions import Fraction
 from typing import cast
 
@@ -10,35 +11,44 @@ import av
 import numpy as np
 from av.filter import Graph
 
-_GRAPHS_KEPT = 4
+_CONVERTERS_KEPT = 16
 
 
-class PictureMaker:
-    """Makes upright RGB pictures that are filled to their borders.
-
-    A frame is looked at as it is meant to be displayed, with its pixel aspect ratio and turned by
-    its display matrix. It is scaled, keeping its proportions, so that it covers the picture, and
-    what hangs over is cut off equally on both sides, before scaling, at whole chroma samples.
-    """
+class _Kept(threading.local):
+    """The converters last used by a thread, oldest first: making one costs as much as using it."""
 
     def __init__(self) -> None:
-        self._converters: dict[tuple, _Converter] = {}
+        self.converters: dict[tuple, _Converter] = {}
 
-    def __call__(
-        self, frame: av.VideoFrame, pixel_aspect: Fraction, height: int, width: int
-    ) -> np.ndarray:
-        """(height, width, 3) uint8 RGB, valid as long as it is referred to."""
-        quarter_turns = round(frame.rotation / 90) % 4
-        if quarter_turns % 2:
-            height, width = width, height
-        source = (frame.height, frame.width, frame.format.name, frame.colorspace, frame.color_range)
-        key = (*source, pixel_aspect, height, width)
-        if key not in self._converters:
-            if len(self._converters) == _GRAPHS_KEPT:
-                del self._converters[next(iter(self._converters))]
-            self._converters[key] = _Converter(frame, pixel_aspect, height, width)
-        picture = self._converters[key](frame)
-        return np.rot90(picture, quarter_turns) if quarter_turns else picture
+
+_kept = _Kept()
+
+
+def make_picture(
+    frame: av.VideoFrame, pixel_aspect: Fraction, height: int, width: int
+) -> np.ndarray:
+    """An upright RGB picture that is filled to its borders.
+
+    The frame is looked at as it is meant to be displayed, with its pixel aspect ratio and turned by
+    its display matrix. It is scaled, keeping its proportions, so that it covers the picture, and
+    what hangs over is cut off equally on both sides, before scaling, at whole chroma samples.
+
+    Returns:
+        (height, width, 3) uint8 RGB, valid as long as it is referred to.
+    """
+    quarter_turns = round(frame.rotation / 90) % 4
+    if quarter_turns % 2:
+        height, width = width, height
+    source = (frame.height, frame.width, frame.format.name, frame.colorspace, frame.color_range)
+    # Not the fraction itself, whose hash costs as much as all the rest.
+    key = (*source, pixel_aspect.numerator, pixel_aspect.denominator, height, width)
+    # Taken out while at work: one that fails may hold on to a frame.
+    converter = _kept.converters.pop(key, None) or _Converter(frame, pixel_aspect, height, width)
+    picture = converter(frame)
+    _kept.converters[key] = converter
+    if len(_kept.converters) > _CONVERTERS_KEPT:
+        del _kept.converters[next(iter(_kept.converters))]
+    return np.rot90(picture, quarter_turns) if quarter_turns else picture
 
 
 def covered_window(

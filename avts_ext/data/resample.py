@@ -1,4 +1,4 @@
-"""Resampling onto a fixed grid of samples, in plain NumPy.
+"""Resampling onto a fixed grid of samples.
 
 A library resampler starts its phase at the first sample it is given, so the answer would depend on
 where decoding began. Here output sample j always sits at j / new_rate seconds.
@@ -11,17 +11,23 @@ from functools import lru_cache
 
 import numpy as np
 
-# Zero crossings of the sinc on each side, and the pass band as a part of the lower Nyquist rate.
+from avts_ext._extension import _C
+
+# Zero crossings of the sinc on each side, at least, and the pass band as a part of the lower
+# Nyquist rate.
 _ZERO_CROSSINGS = 16
 _ROLLOFF = 0.94
 _KAISER_BETA = 8.0
+# A filter has twice as many taps as a multiple of this: whole vectors of the compiled loop.
+_HALF_VECTOR = 8
 
 
 def margin(old_rate: int, new_rate: int) -> int:
     """Input samples needed on each side of the stretch that is resampled."""
     if old_rate == new_rate:
         return 0
-    return math.ceil(_ZERO_CROSSINGS * max(1.0, old_rate / new_rate) / _ROLLOFF)
+    needed = math.ceil(_ZERO_CROSSINGS * max(1.0, old_rate / new_rate) / _ROLLOFF)
+    return needed + -(needed + 1) % _HALF_VECTOR
 
 
 def resample(samples: np.ndarray, old_rate: int, new_rate: int, n_out: int) -> np.ndarray:
@@ -39,15 +45,9 @@ def resample(samples: np.ndarray, old_rate: int, new_rate: int, n_out: int) -> n
     """
     if old_rate == new_rate:
         return samples[:n_out].copy()
-    filters = _filters(old_rate, new_rate)
-    n_phases, n_taps = filters.shape
-    step = old_rate // math.gcd(old_rate, new_rate)
-    windows = np.lib.stride_tricks.sliding_window_view(samples, n_taps)
     out = np.empty(n_out, np.float32)
-    for phase in range(min(n_phases, n_out)):
-        rows = windows[phase * step // n_phases :: step][: len(range(phase, n_out, n_phases))]
-        # einsum, not BLAS: the order of summation must not depend on the number of threads.
-        np.einsum("rt,t->r", rows, filters[phase], out=out[phase::n_phases])
+    step = old_rate // math.gcd(old_rate, new_rate)
+    _C.resample(np.ascontiguousarray(samples), _filters(old_rate, new_rate), step, out)
     return out
 
 

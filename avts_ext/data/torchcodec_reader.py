@@ -50,7 +50,7 @@ class TorchcodecReader(MediaReader):
         self._pictures: dict[tuple[int, int], VideoDecoder] = {}
         self._sound: AudioDecoder | None = None
 
-    def _shown(self, run: Run, height: int, width: int) -> list[tuple[int, int, np.ndarray]]:
+    def _show(self, run: Run, out: np.ndarray) -> list[tuple[int, int]]:
         wanted = run.wanted(frame_ticks(self.video))
         if wanted is None:
             message = "torchcodec cannot place frames whose packets have no time stamps"
@@ -61,20 +61,18 @@ class TorchcodecReader(MediaReader):
         # In the middle of its time on display, where rounding to float64 does not matter.
         asked_s = [float((pts + end) * time_base / 2) for pts, end in wanted]
         with self._errors(run.first_pts * time_base):
-            batch = self._video_decoder(height, width).get_frames_played_at(asked_s)
+            batch = self._video_decoder(*out.shape[1:3]).get_frames_played_at(asked_s)
         late_s = batch.pts_seconds.numpy() - [float(pts * time_base) for pts, _ in wanted]
         if np.abs(late_s).max() > float(time_base):
             raise self.error(Fault.TIMESTAMPS, "torchcodec shows other frames than were asked for")
-        return [
-            (pts, end, picture)
-            for (pts, end), picture in zip(wanted, batch.data.numpy(), strict=True)
-        ]
+        out[: len(wanted)] = batch.data.numpy()
+        return wanted
 
-    def _decoded_sound(self, index: int) -> Waves | None:
+    def _decoded_sound(self, index: int, needed: Fraction) -> Waves | None:
         start = self.origin + index * AUDIO_BLOCK_S
         rate = self.audio.codec_context.sample_rate
         begin_s = float(start - lead(self.audio.codec_context.name, rate))
-        end_s = float(start + AUDIO_BLOCK_S + AUDIO_TAIL)
+        end_s = float(start + needed + AUDIO_TAIL)
         if self._sound is None:
             self._sound = AudioDecoder(self.path, stream_index=self.audio.index)
         first_s = float((self.audio.start_time or 0) * time_base_of(self.audio))

@@ -17,5 +17,6 @@ PYBIND11_MODULE(_C, m) {
   avts::bind_log_mel(m);
   avts::bind_pcen(m);
   avts::bind_clip_offset(m);
+  avts::bind_resample(m);
   avts::bind_sync_loss(m);
 }

@@ -7,6 +7,7 @@ from flash_beep import FlashBeep
 
 from avts_ext.data import MediaReader
 from avts_ext.data.audio_blocks import mono
+from avts_ext.data.media import _enough
 from avts_ext.data.timeline import place_samples
 
 CASES = {
@@ -55,6 +56,36 @@ def test_blocks_join_without_a_seam(tmp_path, name):
     starts = range(rate // 2 - rate // 5, rate // 2 + rate // 5)
     best = max(starts, key=lambda first: np.dot(expected[first:][:1000], found[:1000]))
     assert np.abs(found - expected[best : best + len(found)]).max() < 1e-4
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_block_that_is_cut_short_is_the_beginning_of_the_whole_one(tmp_path, name):
+    suffix, options = CASES[name]
+    path = NoisyFlashBeep(duration_s=3.0, size=(32, 32), **options).write(tmp_path / f"f{suffix}")
+    with MediaReader(path, tracks="audio") as reader:
+        whole_block = reader.audio_block(1, 16000)
+    for n_needed in (1, 700, 9001, 15999):
+        with MediaReader(path, tracks="audio") as reader:
+            block = reader.audio_block(1, 16000, n_needed)
+            assert n_needed <= len(block.samples) <= len(whole_block.samples)
+            np.testing.assert_array_equal(block.samples, whole_block.samples[: len(block.samples)])
+            assert (reader.audio_block(1, 16000).samples == whole_block.samples).all()
+
+
+class _Packet:
+    def __init__(self, pts, duration=1024):
+        self.pts, self.duration = pts, duration
+
+
+def test_sound_is_cut_short_only_where_time_stamps_leave_no_doubt():
+    unbroken = [1024 * i for i in range(50)]
+    taken = list(_enough(map(_Packet, unbroken), needed_pts=5000, end_pts=40000))
+    assert [packet.pts for packet in taken] == unbroken[:6]
+    late = [*unbroken[:30], *(pts + 1 for pts in unbroken[30:])]
+    nameless = [*unbroken[:30], None, *unbroken[30:]]
+    for stamps in (late, nameless):
+        packets = _enough(map(_Packet, stamps), needed_pts=5000, end_pts=40000)
+        assert [packet.pts for packet in packets] == stamps
 
 
 def test_a_grid_of_packets_decides_between_roundings():
