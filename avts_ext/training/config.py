@@ -74,15 +74,23 @@ class LossConfig:
             (margin loss with semi-hard negatives of the batch) or "infonce".
         margin: distance at which a negative pair costs nothing; for "pairs" and "mined".
         temperature: of the softmax over the batch; for "infonce".
+        gather: whether a clip's negatives are sought among those of all processes rather than of
+            its own; for "mined" and "infonce".
     """
 
     objective: str = "pairs"
     margin: float = 1.0
     temperature: float = 0.07
+    gather: bool = False
 
     def __post_init__(self) -> None:
         _check_choice(self, "objective", ("pairs", "mined", "infonce"))
         _check_positive(self, "margin", "temperature")
+        if self.gather and self.objective == "pairs":
+            raise ValueError(
+                "gather must be false for objective 'pairs', whose negatives are drawn with the "
+                "clips, got true"
+            )
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 Nothing random depends on anything but (seed, epoch, medium), so a run that was interrupted and
 resumed ends with the same weights as one that was not. Under torchrun each process trains on its
-share of every batch; negatives are sought, and BatchNorm's statistics taken, within that share.
+share of every batch; BatchNorm's statistics are taken within it, and so are negatives sought,
+unless `loss.gather` has them sought in the whole batch.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,7 @@ class _Run:
     optimizer: torch.optim.Optimizer
     schedule: Schedule
     objective: Objective
+    validation_objective: Objective
     progress: Progress
     data_clocks: list[DataClock] = field(default_factory=list)
 
@@ -153,8 +155,14 @@ def _prepare(config: PretrainConfig) -> _Run:
         optimizer,
         schedule,
         make_objective(config),
+        make_objective(_without_gathering(config)),
         progress,
     )
+
+
+def _without_gathering(config: PretrainConfig) -> PretrainConfig:
+    """For validation clips, which are the same in all processes: each would meet itself."""
+    return replace(config, loss=replace(config.loss, gather=False))
 
 
 def _take_up(progress: Progress, clips: Clips, config: PretrainConfig, ranks: Ranks) -> None:
@@ -262,7 +270,7 @@ def _validate(run: _Run) -> dict[str, float]:
         run.clips.skipped.update(batch.skipped)
         batch = batch.to(run.device)
         video, audio = run.model(batch.frames, batch.waveforms)
-        loss = run.objective(video, audio, batch).item()
+        loss = run.validation_objective(video, audio, batch).item()
         sums["validation_loss"] += loss * len(video)
         sums["validation_pair_accuracy"] += pair_counts(video, audio, batch)["right"]
         n_clips += len(video)
@@ -278,8 +286,8 @@ def _end_epoch(run: _Run) -> None:
         {f"epoch/{name}": value for name, value in metrics.items()},
         (progress.epoch + 1) * run.n_batches,
     )
-    share = config.run.batch_size // run.ranks.size
-    if warning := collapse_warning(metrics, config.loss, share):
+    met = config.run.batch_size // (1 if config.loss.gather else run.ranks.size)
+    if warning := collapse_warning(metrics, config.loss, met):
         metrics["warning"] = warning
         if run.ranks.is_first:
             print(f"epoch {metrics['epoch']}: {warning}", file=sys.stderr)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from avts_ext.data import Batch
-from avts_ext.losses import SyncContrastiveLoss
+from avts_ext.losses import SyncContrastiveLoss, gather_batch
 from avts_ext.ops.clip_offset import PairKind
 from avts_ext.ops.sync_loss import sync_pair_loss
 from avts_ext.training.config import PretrainConfig
@@ -39,13 +39,16 @@ def make_objective(config: PretrainConfig) -> Objective:
             clip_s=clip_s,
             min_gap_s=config.data.min_gap_s,
         )
+    rows_of_batch: Callable[..., dict[str, Tensor | None]] = gather_batch if loss.gather else dict
     return lambda video, audio, batch: in_batch(
-        video,
-        audio,
-        video_ids=batch.video_ids,
-        audio_ids=batch.audio_ids,
-        video_start_s=batch.video_start_s,
-        audio_start_s=batch.audio_start_s,
+        **rows_of_batch(
+            video=video,
+            audio=audio,
+            video_ids=batch.video_ids,
+            audio_ids=batch.audio_ids,
+            video_start_s=batch.video_start_s,
+            audio_start_s=batch.audio_start_s,
+        )
     )
 
 

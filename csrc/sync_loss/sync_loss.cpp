@@ -479,7 +479,14 @@ void evaluate(const Side<T>& video, const Side<T>& audio, const Options& options
   if (!finite) spoil(video, audio, options, out);
 }
 
-// Rows too long for float products are computed in double.
+// Whether float would keep too few digits of a triplet's terms, which are differences of distances:
+// of distances that may be many margins long. Mined ones are measured in double anyway.
+bool loses_digits(const Options& options, double greatest_square) {
+  constexpr double kMargins = 16;
+  return options.objective == Objective::triplet && options.mining == Mining::all &&
+         2 * std::sqrt(greatest_square) > kMargins * options.margin;
+}
+
 template <typename T>
 bool evaluate_wider(const Side<T>&, const Side<T>&, const Options&, Outputs<T>*) {
   return false;
@@ -547,7 +554,8 @@ void sync_loss(const Side<T>& video, const Side<T>& audio, const Options& option
   const double square = std::max(greatest_square(video, pairing.video_rows),
                                  greatest_square(audio, pairing.audio_rows));
   const bool finite = std::isfinite(square);
-  if (finite && square > kGreatestSquare && evaluate_wider(video, audio, options, out)) return;
+  const bool wider = square > kGreatestSquare || loses_digits(options, square);
+  if (finite && wider && evaluate_wider(video, audio, options, out)) return;
   evaluate(video, audio, options, finite, pairing, out);
 }
 

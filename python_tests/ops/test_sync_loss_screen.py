@@ -139,7 +139,13 @@ def test_threads_and_companions_do_not_matter(make):
 @pytest.mark.parametrize("make", [spread, near_ties, collapsed, nearly_collapsed, apart])
 @pytest.mark.parametrize(
     "options",
-    [{"mining": "hardest"}, {"mining": "all"}, {"objective": "triplet", "mining": "hardest"}],
+    [
+        {"mining": "hardest"},
+        {"mining": "all"},
+        {"objective": "triplet", "mining": "hardest"},
+        {"objective": "triplet", "mining": "all"},
+        {"objective": "triplet", "mining": "all", "hinge": "plain"},
+    ],
     ids=str,
 )
 def test_loss_and_gradient_keep_their_digits(cpu_level, make, options):

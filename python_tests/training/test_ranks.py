@@ -8,6 +8,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from avts_ext.models.avts import AVTS
 from avts_ext.training import PretrainConfig, loop, pretrain
 from avts_ext.training.augment import augment
 from avts_ext.training.clips import open_clips
+from avts_ext.training.config import LossConfig
 from avts_ext.training.objective import make_objective
 from avts_ext.training.ranks import Ranks
 from avts_ext.training.schedule import Schedule
@@ -36,6 +38,17 @@ def share(rank: int) -> Ranks:
     return ranks
 
 
+def loss_of_whole_batch(config: PretrainConfig, embedded, batches) -> torch.Tensor:
+    """The loss that one process with the rows of both halves computes."""
+    video, audio = (torch.cat(rows) for rows in zip(*embedded, strict=True))
+    windows = {
+        name: torch.cat([getattr(batch, name) for batch in batches])
+        for name in ("video_ids", "audio_ids", "video_start_s", "audio_start_s")
+    }
+    alone = replace(config, loss=replace(config.loss, gather=False))
+    return make_objective(alone)(video, audio, SimpleNamespace(**windows))
+
+
 def train_as_two(config: PretrainConfig) -> AVTS:
     """What two processes are to come to, in one: every step from the mean of two half batches."""
     clips = [open_clips(config, share(rank)) for rank in (0, 1)]
@@ -46,9 +59,16 @@ def train_as_two(config: PretrainConfig) -> AVTS:
     for epoch in range(config.run.epochs):
         for batches in zip(*(half.training.epoch(epoch) for half in clips), strict=True):
             twins = [copy.deepcopy(model).train() for _ in batches]
-            for twin, batch in zip(twins, batches, strict=True):
-                batch = augment(batch, config.data, seed=config.run.seed, epoch=epoch)
-                objective(*twin(batch.frames, batch.waveforms), batch).backward()
+            batches = [augment(x, config.data, seed=config.run.seed, epoch=epoch) for x in batches]
+            embedded = [
+                twin(batch.frames, batch.waveforms)
+                for twin, batch in zip(twins, batches, strict=True)
+            ]
+            if config.loss.gather:  # half of the mean below is made good by the factor
+                (2 * loss_of_whole_batch(config, embedded, batches)).backward()
+            else:
+                for rows, batch in zip(embedded, batches, strict=True):
+                    objective(*rows, batch).backward()
             for weight, *theirs in zip(*(m.parameters() for m in (model, *twins)), strict=True):
                 weight.grad = (theirs[0].grad + theirs[1].grad) / 2
             for buffer, *theirs in zip(*(m.buffers() for m in (model, *twins)), strict=True):
@@ -86,6 +106,24 @@ def test_two_processes_interrupted_and_resumed_train_one_model(config: PretrainC
         assert torch.equal(ours[name], theirs[name]), name
     assert len((out / "metrics.jsonl").read_text().splitlines()) == 20
     assert len(list(out.glob("events.*"))) == 2  # one writer in each of the two runs
+
+
+@pytest.mark.parametrize("objective", ["mined", "infonce"])
+def test_negatives_of_all_processes_train_as_one_batch(config: PretrainConfig, objective) -> None:
+    loss = replace(config.loss, objective=objective, gather=True)
+    config = replace(config, loss=loss, run=replace(config.run, epochs=2))
+    process = start_two(config)
+    _, messages = process.communicate()
+    assert process.returncode == 0, messages
+    theirs = train_as_two(config).state_dict()
+    ours = load_file(Path(config.run.out_dir) / "last.safetensors")
+    for name in ours:
+        assert torch.equal(ours[name], theirs[name]), name
+
+
+def test_drawn_pairs_cannot_be_gathered() -> None:
+    with pytest.raises(ValueError, match="gather must be false for objective 'pairs'"):
+        LossConfig(gather=True)
 
 
 @pytest.mark.parametrize("batch_size", [2, 5])
