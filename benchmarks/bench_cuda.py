@@ -54,9 +54,10 @@ def fft_flops(n_fft: int) -> int:
 def print_log_mel_floors() -> None:
     """A tile of 8, 4, 2 or 1 frames, as csrc/log_mel/cuda/plan.cpp chooses it."""
     print(
-        "\n| log-mel | bytes a frame: floor | read and written | flops | frames, KiB of a block |"
+        "\n| log-mel | bytes a frame: floor | read and written | by flashmel | flops "
+        "| frames, KiB of a block |"
     )
-    print("| --- | --- | --- | --- | --- |")
+    print("| --- | --- | --- | --- | --- | --- |")
     for name, spec in SPECS.items():
         step, points = min(spec.hop_length, spec.win_length), spec.n_fft // 2
 
@@ -67,10 +68,11 @@ def print_log_mel_floors() -> None:
         frames = next(n for n in (8, 4, 2, 1) if n == 1 or block_bytes(n) <= 48 * 1024)
         floor = 4 * (spec.hop_length + spec.n_mels)
         moved = 4 * ((frames - 1) * step + spec.win_length) / frames + 4 * spec.n_mels
+        flashmel = 4 * (spec.n_fft + spec.n_mels)  # reads the whole of each frame
         bins = points + 1
         flops = fft_flops(spec.n_fft) + spec.win_length + 3 * bins + 4 * bins + 3 * spec.n_mels
         memory = block_bytes(frames) / 1024
-        print(f"| {name} | {floor} | {moved:.0f} | {flops} | {frames}, {memory:.1f} |")
+        print(f"| {name} | {floor} | {moved:.0f} | {flashmel} | {flops} | {frames}, {memory:.1f} |")
 
 
 def print_sync_floors() -> None:
@@ -94,6 +96,29 @@ def print_sync_floors() -> None:
         print(
             f"| {name}, {n} x {d} | {floor * product / 1e9:.1f} G | {done * product / 1e9:.1f} G | "
             f"{read / 1e6:.0f} MB | {memory / 1e6:.1f} MB |"
+        )
+
+
+def print_infonce_floors() -> None:
+    """Infonce with its gradient beside Inf-CL's kernels (inf_cl/flash.py), once each way.
+
+    Both meet tiles of 64 x 64 pairs. What a tile's block reads and writes is counted in tiles of 64
+    rows, the owned ones included, whichever cache they come from.
+    """
+    n, d = 4096, 256
+    sums = 2  # both sides' rows, for the products
+    slopes = 2 + 1 + 2  # and the other side's again; the gradient, read and written
+    ours = 2 * (sums + slopes)  # for each side
+    theirs = 2 * (sums + 2 * slopes)  # each way has a pass for the gradient of either side
+    products = {"ours": 6, "Inf-CL": 2 * (1 + 2 * 2)}
+    operands = {"ours": 2 * 16 * 68 * 4, "Inf-CL": 2 * 64 * 256 * 4}
+    print(f"\n| infonce, {n} x {d} | flops | read and written | operands of a tile |")
+    print("| --- | --- | --- | --- |")
+    for name, row_tiles in (("ours", ours), ("Inf-CL", theirs)):
+        moved = row_tiles * (n // 64) ** 2 * 64 * d * 4
+        print(
+            f"| {name} | {products[name] * 2 * n * n * d / 1e9:.1f} G | {moved / 1e9:.1f} GB | "
+            f"{operands[name] / 1024:.1f} KiB |"
         )
 
 
@@ -205,6 +230,7 @@ def main() -> None:
     args = parser.parse_args()
     print_log_mel_floors()
     print_sync_floors()
+    print_infonce_floors()
     if args.device == "cuda" and not torch.cuda.is_available():
         print("\nno GPU that PyTorch can use: no times")
         return

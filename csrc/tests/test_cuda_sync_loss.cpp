@@ -6,11 +6,14 @@
 #include <vector>
 
 #include "sync_loss/cuda/sync_loss_cuda.h"
+#include "sync_loss/cuda/tile.h"
 #include "tests/expect.h"
 
 using namespace avts::sync_loss;
 
 namespace {
+
+static_assert(sizeof(TileMemory<float>) == 43520, "as .ci/cuda_resources.py counts blocks");
 
 constexpr int64_t kVideos = 70, kAudios = 66, kDim = 37, kNegatives = 3;
 
