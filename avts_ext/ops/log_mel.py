@@ -82,8 +82,13 @@ def _empty_outputs(
 
 def _rows(waveform: Tensor) -> Tensor:
     """(items, time) whose samples are consecutive; the rows need not be."""
-    rows = waveform.reshape(-1, waveform.shape[-1])
+    rows = waveform if waveform.dim() == 2 else waveform.reshape(-1, waveform.shape[-1])
     return rows if rows.stride(-1) == 1 else rows.contiguous()
+
+
+def _items(values: Tensor) -> Tensor:
+    """(items, ., .) of new values, without a view where none is needed: it would cost 1 us."""
+    return values if values.dim() == 3 else values.view(-1, *values.shape[-2:])
 
 
 def _flat(values: Tensor | None) -> Tensor | None:
@@ -138,8 +143,7 @@ def forward_by(
     out, mel = _empty_outputs(waveform, frames, key, save_mel)
     if out.numel():
         inputs = (_rows(waveform), _flat(starts), _flat(lengths), clip_length)
-        flat_mel = mel.view(-1, *mel.shape[-2:]) if save_mel else None
-        run(key, inputs, out.view(-1, *out.shape[-2:]), flat_mel)
+        run(key, inputs, _items(out), _items(mel) if save_mel else None)
     return out, mel
 
 
@@ -329,9 +333,12 @@ def log_mel_spectrogram(
     elif options:
         raise ValueError(f"options are {sorted(options)}, expected none beside a spec")
     save_mel = torch.is_grad_enabled() and waveform.requires_grad
-    values, _ = torch.ops.avts.log_mel(
-        waveform, starts, lengths, -1 if clip_length is None else clip_length, spec.key, save_mel
-    )
+    inputs = (waveform, starts, lengths, -1 if clip_length is None else clip_length)
+    if save_mel or torch.compiler.is_compiling():
+        values, _ = torch.ops.avts.log_mel(*inputs, spec.key, save_mel)
+    else:  # what the formula of the gradient would do itself, after 4 us of Python
+        with torch._C._AutoDispatchBelowAutograd():
+            values, _ = torch.ops.avts.log_mel(*inputs, spec.key, False)
     if spec.pcen is not None:
         return torch.ops.avts.log_mel_pcen(values, lengths, spec.key)
     if spec.top_db is None or not save_mel:

@@ -177,19 +177,19 @@ class LogMelSpec:
             raise ValueError(f"name is {name!r}, expected one of: {', '.join(PRESETS)}")
         return cls(**{**PRESETS[name], **overrides})
 
-    @property
+    @functools.cached_property
     def dynamic_range(self) -> float:
         """``top_db`` in the units of the values; without one infinite."""
         if self.top_db is None:
             return math.inf
         return self.top_db * _UNITS_PER_DB[self.log] / self.std
 
-    @property
+    @functools.cached_property
     def padding(self) -> int:
         """Samples that are padded on each side."""
         return self._frame_samples // 2 if self.center else 0
 
-    @property
+    @functools.cached_property
     def samples_needed(self) -> int:
         """Length of the shortest waveform that gives a frame."""
         without_padding = self._frame_samples - 2 * self.padding
@@ -201,7 +201,7 @@ class LogMelSpec:
         beyond_first = samples + 2 * self.padding - self._frame_samples
         return beyond_first // self.hop_length + (0 if self.drop_last else 1)
 
-    @property
+    @functools.cached_property
     def _frame_samples(self) -> int:
         return self.n_fft if self.frame_span == "n_fft" else self.win_length
 
