@@ -27,6 +27,7 @@ from avts_ext.sync_report.calibration import (
     fit_calibration,
     sha256_of,
 )
+from avts_ext.sync_report.drift_proof import prove_drift
 from avts_ext.sync_report.plot import save_plot
 from avts_ext.sync_report.proof import prove
 from avts_ext.sync_report.remux import delay_sound, keeps_timestamps
@@ -116,7 +117,7 @@ def calibrate(model: str, folder: str, max_offset_s: float = 2.0, seed: int = 0)
 def evaluate_sync_report(
     data: str, model: str | None = None, out: str | None = None, seed: int = 0
 ) -> None:
-    """Score `avts sync` on files shifted by known amounts, and on files without an answer.
+    """Score `avts sync`: files shifted by known amounts, files without an answer, and drift.
 
     Args:
         data: Folder of media in sync that neither the model nor its calibration was made from, of
@@ -130,7 +131,9 @@ def evaluate_sync_report(
     torch.set_num_threads(1)
     paths = [str(path) for path in _media_files([data])]
     command = "avts " + shlex.join(sys.argv[1:])
-    results = prove(AVTS.load(model_path), calibration, paths, seed=seed, command=command)
+    network = AVTS.load(model_path)
+    results = prove(network, calibration, paths, seed=seed, command=command)
+    results += prove_drift(network, calibration, paths, seed=seed, command=command)
     print(markdown_table(results))
     if out is not None:
         save_results(results, Path(out))

@@ -15,4 +15,4 @@ from pathlib import Path
 __all__ = ["WORLD_MODEL", "WORLD_MODEL_SHA256"]
 
 WORLD_MODEL = Path(__file__).with_name("world.safetensors")
-WORLD_MODEL_SHA256 = "30756e839897c77461283e2261187d6e2efca6e9d932e80dff79390682ac201b"
+WORLD_MODEL_SHA256 = "a2db52685d7546bb1a9894f7ffd9b17b8e4a06421575fe81e5275948a6f60bff"

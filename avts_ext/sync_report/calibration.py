@@ -56,9 +56,9 @@ class SyncCalibration:
         model_sha256: of the model's file, in hexadecimal.
         max_offset_s: largest offset that is searched, both ways.
         bias_s: median error of the estimates, which is taken off.
-        weights: (4,) float64 of a logistic regression: constant, depth, log(1 + lead), and depth
-            times the square root of the number of windows.
-        most_windows: more windows than this give no more confidence.
+        weights: (3,) float64 of a logistic regression: constant, distance, log(1 + lead). Distance
+            itself, not the depth of the valley: with sound of another kind some offset always
+            lies lower than the rest, but nothing comes near.
         video_mean, audio_mean: (C,) float64 of the towers' features.
         video_precision, audio_precision: (C, C) float64, inverses of their covariances.
         video_limit, audio_limit: distance within which 99 % of the calibration files lie.
@@ -68,7 +68,6 @@ class SyncCalibration:
     max_offset_s: float
     bias_s: float
     weights: Floats
-    most_windows: float
     video_mean: Floats
     video_precision: Floats
     video_limit: float
@@ -80,7 +79,7 @@ class SyncCalibration:
         """That the estimate is right, if the material is like that of the calibration."""
         if estimate.at_edge:
             return 0.0
-        logit = float(_evidence(estimate, self.most_windows) @ self.weights)
+        logit = float(_evidence(estimate) @ self.weights)
         return 1 / (1 + float(np.exp(-logit)))
 
     def novelty(self, windows: Windows) -> tuple[float, float]:
@@ -175,15 +174,13 @@ def fit_calibration(
         )
     bias_s = float(np.median(error_s[near]))
     right = abs(error_s - bias_s) <= TOLERANCE_S
-    most_windows = float(max(estimate.n_windows for estimate in found))
-    evidence = np.stack([_evidence(estimate, most_windows) for estimate in found])
+    evidence = np.stack([_evidence(estimate) for estimate in found])
     fit = LogisticRegression(C=100.0, fit_intercept=False, max_iter=10_000).fit(evidence, right)
     return SyncCalibration(
         model_sha256,
         max_offset_s,
         bias_s,
         fit.coef_[0],
-        most_windows,
         *_domain([windows.video_features for windows in files]),
         *_domain([windows.audio_features for windows in files]),
     )
@@ -218,26 +215,30 @@ def _cases(
 ) -> Iterator[tuple[Windows, float]]:
     """Files with known offsets, and files without an answer, whose true offset is infinite."""
     for index, windows in enumerate(files):
-        length = len(windows.audio)
         for _ in range(_SHIFTS_PER_FILE):
-            n_steps = int(rng.integers(int(_LEAST_EXCERPT * length), length + 1))
-            first = int(rng.integers(0, length - n_steps + 1))
             steps = int(rng.integers(-max_steps, max_steps + 1))
-            yield shifted(windows, steps, first, n_steps), steps * windows.step_s
+            yield _cut(windows, steps, rng), steps * windows.step_s
         other = files[(index + 1) % len(files)]
-        yield replace(windows, audio=other.audio), np.inf
-        if index % 2:
-            yield (
-                replace(windows, video=np.repeat(windows.video[:1], len(windows.video), 0)),
-                np.inf,
-            )
-        else:
-            yield replace(windows, audio=np.repeat(windows.audio[:1], length, 0)), np.inf
+        yield _cut(replace(windows, audio=other.audio[: len(windows.audio)]), 0, rng), np.inf
+        picture, sound = (_frozen(rows) for rows in (windows.video, windows.audio))
+        still = replace(windows, video=picture) if index % 2 else replace(windows, audio=sound)
+        yield _cut(still, 0, rng), np.inf
 
 
-def _evidence(estimate: OffsetEstimate, most_windows: float) -> Floats:
-    root = float(np.sqrt(min(estimate.n_windows, most_windows)))
-    return np.array([1.0, estimate.depth, np.log1p(estimate.lead), estimate.depth * root])
+def _cut(windows: Windows, steps: int, rng: np.random.Generator) -> Windows:
+    """An excerpt with its sound moved; of random length, which must not tell the kinds apart."""
+    length = len(windows.audio)
+    n_steps = int(rng.integers(int(_LEAST_EXCERPT * length), length + 1))
+    return shifted(windows, steps, int(rng.integers(0, length - n_steps + 1)), n_steps)
+
+
+def _frozen(rows: Floats) -> Floats:
+    """As it begins, all the time."""
+    return np.repeat(rows[:1], len(rows), 0)
+
+
+def _evidence(estimate: OffsetEstimate) -> Floats:
+    return np.array([1.0, estimate.distance, np.log1p(estimate.lead)])
 
 
 def _domain(features: Sequence[Floats]) -> tuple[Floats, Floats, float]:

@@ -30,17 +30,15 @@ class OffsetEstimate:
 
     Attributes:
         offset_s: positive = audio late.
-        depth: how far the minimum lies below the median of the curve, in units of distance.
-        lead: how far it lies below the lowest point elsewhere, in standard deviations of the curve
-            elsewhere.
-        n_windows: how many windows took part at the minimum.
+        distance: mean distance of picture and sound at the minimum: how near they come at all.
+        lead: how far the minimum lies below the lowest point elsewhere, in standard deviations of
+            the curve elsewhere.
         at_edge: the lowest value is at the end of the range: the offset may be larger.
     """
 
     offset_s: float
-    depth: float
+    distance: float
     lead: float
-    n_windows: int
     at_edge: bool
 
 
@@ -101,9 +99,8 @@ def estimate_offset(distances: Floats, step_s: float) -> OffsetEstimate:
     shift = 0.0 if at_edge else _parabola_shift(curve, best)
     return OffsetEstimate(
         offset_s=(best - len(curve) // 2 + shift) * step_s,
-        depth=float(np.median(curve[known]) - curve[best]),
+        distance=float(np.nanmean(distances[:, best])),
         lead=float(far.min() - curve[best]) / spread if spread > 0 else 0.0,
-        n_windows=int(np.isfinite(distances[:, best]).sum()),
         at_edge=bool(at_edge),
     )
 

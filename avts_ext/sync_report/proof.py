@@ -29,7 +29,7 @@ from avts_ext.sync_report.calibration import TOLERANCE_S, SyncCalibration
 from avts_ext.sync_report.remux import delay_sound
 from avts_ext.sync_report.report import LEAST_CONFIDENCE, report_on
 
-__all__ = ["CONTAINERS", "calibration_error", "prove"]
+__all__ = ["CONTAINERS", "calibration_error", "prove", "read_all"]
 
 CONTAINERS = (".mp4", ".mkv", ".mov", ".ts", ".flv")
 _TONE_HZ, _TONE_LEVEL = 180, 0.3
@@ -114,8 +114,8 @@ def _unanswerable(
 ) -> dict[str, _Answer]:
     """What is said of a file without anything that could be answered, by kind."""
     spec = model.config.clip
-    frames, sound = _whole(path, spec)
-    _, foreign = _whole(other, spec)
+    frames, sound = read_all(path, spec)
+    _, foreign = read_all(other, spec)
     tone = _TONE_LEVEL * np.sin(2 * np.pi * _TONE_HZ * np.arange(len(sound)) / spec.sample_rate)
     pairs: dict[str, tuple[NDArray[np.uint8], NDArray[np.floating]]] = {
         "other sound": (frames, foreign[: len(sound)]),
@@ -132,8 +132,12 @@ def _unanswerable(
     return answers
 
 
-def _whole(path: str, spec: ClipSpec) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """All frames, at twice the model's rate, and the sound of the same time."""
+def read_all(path: str, spec: ClipSpec) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """All frames of a file, at twice the model's rate, and the sound of the same time.
+
+    Returns:
+        (F, H, W, 3) and (S,).
+    """
     with MediaReader(path) as reader:
         info = probe_open(reader)
         n_frames = int((info.duration_s - 1 / spec.sample_rate) * spec.fps * 2)
