@@ -8,6 +8,9 @@ It knows the generated world and nothing else. These commands made it (4 minutes
     cp runs/shipped/last.safetensors avts_ext/shipped/world.safetensors
     avts world calibration --videos 200 --seed 101
     avts calibrate avts_ext/shipped/world.safetensors calibration
+
+Trained twice with torch 2.14.1 on one x86-64 machine, the bytes were the same. Another CPU or torch
+rounds differently, and gives another model of the same kind.
 """
 
 from pathlib import Path

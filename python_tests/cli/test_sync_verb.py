@@ -81,6 +81,43 @@ def still(seconds):
     return flashing(1)[:1] * (16 * seconds)
 
 
+def noise(seconds):
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 256, (64, 64, 3), dtype=np.uint8) for _ in range(16 * seconds)]
+
+
+def hiss(seconds):
+    return np.random.default_rng(0).normal(0, 0.2, 16000 * seconds).clip(-1, 1)
+
+
+def openness(times_s):
+    """Of a mouth: three syllables a second, in phrases."""
+    return np.clip(np.sin(6.6 * np.pi * times_s) + 0.4 * np.sin(2.2 * np.pi * times_s), 0, None)
+
+
+def face(seconds):
+    """Skin, eyes, and a mouth that opens in time with `voice`."""
+    y, x = np.mgrid[:64, :64]
+    head = ((x - 32) / 22) ** 2 + ((y - 32) / 28) ** 2 < 1
+    eyes = ((abs(x - 32) - 9) ** 2 + (y - 24) ** 2) < 8
+    pictures = []
+    for opened in openness(np.arange(16 * seconds) / 16):
+        mouth = ((x - 32) / 9) ** 2 + ((y - 46) / (1 + 5 * opened)) ** 2 < 1
+        picture = np.full((64, 64, 3), (60, 80, 110), np.uint8)
+        picture[head], picture[eyes & head], picture[mouth] = (210, 160, 130), 30, (110, 20, 30)
+        pictures.append(picture)
+    return pictures
+
+
+def voice(seconds):
+    """Harmonics of a pitch that glides, as loud as the mouth is open."""
+    times_s = np.arange(16000 * seconds) / 16000
+    pitch_hz = 120 * (1 + 0.2 * np.sin(1.4 * np.pi * times_s))
+    phase = 2 * np.pi * np.cumsum(pitch_hz) / 16000
+    wave = sum(np.sin(k * phase) / k for k in range(1, 25))
+    return 0.15 * wave * openness(times_s)
+
+
 @pytest.mark.parametrize(
     "frames, sound, reason",
     [
@@ -88,6 +125,9 @@ def still(seconds):
         (still, clicks, "the picture does not move"),
         (flashing, hum, "the sound hardly changes"),
         (flashing, clicks, "the picture is unlike what the model knows"),
+        (noise, hiss, "the sound hardly changes"),
+        (face, voice, "the picture is unlike what the model knows"),
+        (face, voice, "the sound is unlike what the model knows"),
     ],
 )
 def test_cannot_tell(tmp_path, capsys, frames, sound, reason):
