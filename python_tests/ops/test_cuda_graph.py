@@ -9,18 +9,20 @@ import torch
 from kernels import captured
 
 from avts_ext.ops import _cuda, log_mel_spectrogram, sync_contrastive_loss, sync_pair_loss
+from avts_ext.ops._sync_operators import Batch, Choices, Numbers
 from avts_ext.ops.log_mel_spec import LogMelSpec
+from avts_ext.ops.sync_options import MININGS, OBJECTIVES, SyncLossOptions
 
 pytestmark = pytest.mark.kernels("cuda-on-host", "gpu")
 
 SPEC = LogMelSpec()
 LONG = LogMelSpec(n_fft=2**15, win_length=2**15, hop_length=2**14)  # works in global memory
 SHUFFLED_KINDS = [2**30, 2**31, 3 * 2**30, 2**32]
-SYNC_OBJECTIVES = {  # objective, mining, k
-    "margin": (0, 0, 0),
-    "triplet": (1, 1, 2),
-    "infonce": (2, 0, 0),
-    "sigmoid": (3, 0, 0),
+SYNC_LOSSES = {
+    "margin": {"mining": "all"},
+    "triplet": {"mining": "hardest", "k": 2},
+    "infonce": {},
+    "sigmoid": {},
 }
 
 
@@ -48,14 +50,27 @@ def clip_offset():
 
 
 def sync_loss(objective):
-    ids, start_s, groups = (torch.randint(0, 9, (n,)) for n in (70, 70, 70))
+    options = SyncLossOptions(objective=objective, **SYNC_LOSSES[objective])
     temperature, bias = (torch.rand((), dtype=torch.float64) + 0.1 for _ in range(2))
-    windows = (ids, ids.flip(0), start_s.double(), start_s.double(), groups, groups)
-    silent = torch.rand(70) < 0.1
-    options = (True, True, True, 0.99, 7, True, True)
-    weights, (code, mining, k) = [1.0, 2.0, 0.5], SYNC_OBJECTIVES[objective]
-    batch = (rows(70), rows(70), *windows, silent, temperature, bias)
-    return *batch, 1.5, 0.25, weights, code, mining, k, *options
+    ids, start_s, groups = (torch.randint(0, 9, (70,)) for _ in range(3))
+    choices = Choices(
+        OBJECTIVES.index(objective),
+        MININGS.index(options.mining),
+        options.k if options.mines else 0,
+        *(True, True, True),  # anchors of both sides, squared
+        seed=7,
+        want_gradient=True,
+        want_statistics=True,
+    )
+    windows = (ids, ids.flip(0), start_s.double(), start_s.double())
+    flags = (groups, groups.clone(), torch.rand(70) < 0.1)
+    numbers = Numbers(1.5, 0.25, 1.0, 2.0, 0.5, 0.99, 1.0, 0.0)
+    return Batch(rows(70), rows(70), *windows, *flags, temperature, bias, choices, numbers)
+
+
+def sync_loss_of_rows_alone():
+    *_, choices, numbers = sync_loss("sigmoid")
+    return Batch(rows(70), rows(70), *(None,) * 9, choices, numbers)
 
 
 def sync_pair():
@@ -72,7 +87,8 @@ CALLS = {
     "log_mel_backward": lambda: log_mel_backward(SPEC),
     "log_mel_backward, long": lambda: log_mel_backward(LONG),
     "clip_offset": clip_offset,
-    **{f"sync_loss, {name}": lambda name=name: sync_loss(name) for name in SYNC_OBJECTIVES},
+    **{f"sync_loss, {name}": lambda name=name: sync_loss(name) for name in SYNC_LOSSES},
+    "sync_loss, rows alone": sync_loss_of_rows_alone,
     "sync_pair": sync_pair,
     "sync_pair_backward": sync_pair_backward,
 }
@@ -103,7 +119,7 @@ def test_a_graph_computes_on_the_values_it_is_replayed_on(call):
 # What the operators have PyTorch do. None of it waits; `to` without a copy converts nothing.
 CAPTURABLE = {
     *("empty", "new_empty", "empty_like", "empty_strided", "new_zeros", "zero_"),
-    *("detach", "reshape", "view", "to"),
+    *("detach", "reshape", "view", "to", "arange", "new_full", "fill_", "resize_"),
 }
 
 
