@@ -88,6 +88,7 @@ LogMelTables<T>::LogMelTables(const LogMelOptions& options, int64_t lanes)
   } else {
     build_stockham();
   }
+  plan_.place = place_.data();
   build_filters(options);
   build_log(options);
 }
@@ -136,18 +137,26 @@ void LogMelTables<T>::build_two_pass(int64_t rows, int64_t columns) {
     for (int64_t k = 1; k <= rows / 2; ++k) push_root_of_unity(two_pass_twiddles_, j * k, n_fft);
   }
   const int64_t row_step = coprime ? columns * inverse_modulo(columns, rows) : 1;
+  // An odd stride, so that a column's elements do not compete for the same sets of the L1 cache.
+  const int64_t row_stride = columns | 1;
+  place_.resize(plan_.n_bins);
   const int64_t column_step = coprime ? rows * inverse_modulo(rows, columns) : rows;
   for (int64_t row = 0; row <= rows / 2; ++row) {
     const bool mirrored_within = row == rows / 2 && !coprime;
+    // A real row's outputs are those up to the middle alone.
+    const bool real = row == 0 || (row == rows / 2 && coprime);
+    const int64_t row_begin = row == 0 ? 0 : (2 * row - 1) * row_stride;
     for (int64_t column = 0; column < columns; ++column) {
       const int64_t bin = (row * row_step + column * column_step) % n_fft;
       const int64_t folded = 2 * bin <= n_fft ? bin : mirrored_within ? plan_.n_bins : n_fft - bin;
       bins_.push_back(static_cast<int32_t>(folded));
+      if (folded < plan_.n_bins && !(real && 2 * column > columns)) {
+        place_[folded] = static_cast<int32_t>(row_begin + column);
+      }
     }
   }
-  // An odd stride, so that a column's elements do not compete for the same sets of the L1 cache.
   plan_.two_pass = {rows,           columns,
-                    columns | 1,    !coprime,
+                    row_stride,     !coprime,
                     source_.data(), two_pass_window_.data(),
                     sample_.data(), two_pass_twiddles_.data(),
                     bins_.data()};
@@ -176,6 +185,7 @@ void LogMelTables<T>::build_stockham() {
   plan_.stages = stages_.data();
   plan_.n_stages = static_cast<int64_t>(stages_.size());
   plan_.half_twiddles = half_twiddles_.data();
+  for (int64_t bin = 0; bin < plan_.n_bins; ++bin) place_.push_back(static_cast<int32_t>(bin));
 }
 
 template <typename T>

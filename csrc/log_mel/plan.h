@@ -66,6 +66,7 @@ struct LogMelPlan {
   const FftStage<T>* stages;
   int64_t n_stages;
   const T* half_twiddles;  // exp(-2 pi i k / n_fft), k = 0 ... fft_size
+  const int32_t* place;    // n_bins: which vector of the powers is a bin's
   T power;
   int64_t n_mels;
   const int64_t* segment_begin;  // see MelFilterbank
@@ -98,7 +99,7 @@ class LogMelTables {
   LogMelPlan<T> plan_;
   int64_t lanes_;
   std::vector<T> window_, half_twiddles_, weights_, two_pass_window_, two_pass_twiddles_;
-  std::vector<int32_t> offset_, source_, sample_, bins_;
+  std::vector<int32_t> offset_, source_, sample_, bins_, place_;
   std::vector<FftStage<T>> stages_;
   std::vector<std::vector<T>> stage_tables_;
   std::vector<int64_t> segment_begin_;

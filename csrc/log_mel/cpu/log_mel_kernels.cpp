@@ -33,9 +33,10 @@ struct Buffers {
   Vec<T>* work;     // of the two-pass FFT
   Planes<T> a, b;   // of the Stockham FFT, fft_size points each
   Planes<T> spectrum;  // n_bins
-  Vec<T>* power;       // n_bins + 1, likewise
-  Vec<T>* gain;
-  Vec<T>* mels;  // n_mels, rounded up to whole tiles
+  Vec<T>* power;       // of the bins, at plan.place: in the work, to leave more of the L1 cache
+  Vec<T>* squares;     // likewise, where the work is needed further
+  Vec<T>* gain;        // n_bins + 1
+  Vec<T>* mels;        // n_mels, rounded up to whole tiles
 
   // Planes a power of two apart would compete for the same sets of the L1 cache.
   static constexpr int64_t kPlaneGap = 3;
@@ -61,7 +62,9 @@ struct Buffers {
     b = {take(plane), take(plane)};
     const int64_t spectrum_bins = plan.fft_size ? plan.n_bins : 0;
     spectrum = {take(spectrum_bins), take(spectrum_bins)};
-    power = take(plan.n_bins + 1);
+    const int64_t powers = uses_two_pass(plan) ? work_vectors(plan.two_pass) : plan.n_bins;
+    power = uses_two_pass(plan) ? work : take(powers);
+    squares = take(plan.power == 2 ? 0 : powers);
     gain = take(plan.n_bins + 1);
     mels = take((plan.n_mels + kLanes<T> - 1) / kLanes<T> * kLanes<T>);
   }
@@ -152,14 +155,14 @@ void transform(const LogMelPlan<T>& plan, const Buffers<T>& buffers, const Ahead
 }
 
 template <typename T>
-void squared_magnitudes(const LogMelPlan<T>& plan, const Buffers<T>& buffers, const Ahead& ahead) {
+void squared_magnitudes(const LogMelPlan<T>& plan, const Buffers<T>& buffers, Vec<T>* power,
+                        const Ahead& ahead) {
   if constexpr (kHasTwoPass<T>) {
-    if (uses_two_pass(plan))
-      return two_pass_power(plan.two_pass, buffers.work, buffers.power, ahead);
+    if (uses_two_pass(plan)) return two_pass_power(plan.two_pass, buffers.work, power, ahead);
   }
   for (int64_t k = 0; k < plan.n_bins; ++k) {
     const Vec<T> re = buffers.spectrum.re[k], im = buffers.spectrum.im[k];
-    buffers.power[k] = re * re + im * im;
+    power[k] = re * re + im * im;
   }
 }
 
@@ -171,12 +174,14 @@ inline double raised(double x, double exponent) { return __builtin_pow(x, expone
 // |X|^2 -> |X|^power.
 template <typename T>
 void raise_to_power(const LogMelPlan<T>& plan, Vec<T>* power) {
-  T* values = reinterpret_cast<T*>(power);
-  const int64_t count = plan.n_bins * kLanes<T>;
-  if (plan.power == 1) {
-    for (int64_t i = 0; i < count; ++i) values[i] = square_root(values[i]);
-  } else if (plan.power != 2) {
-    for (int64_t i = 0; i < count; ++i) values[i] = raised(values[i], plan.power / 2);
+  if (plan.power == 2) return;
+  for (int64_t k = 0; k < plan.n_bins; ++k) {
+    T* values = reinterpret_cast<T*>(power + plan.place[k]);
+    if (plan.power == 1) {
+      for (int64_t i = 0; i < kLanes<T>; ++i) values[i] = square_root(values[i]);
+    } else {
+      for (int64_t i = 0; i < kLanes<T>; ++i) values[i] = raised(values[i], plan.power / 2);
+    }
   }
 }
 
@@ -233,14 +238,14 @@ template <typename T>
 void apply_filters(const LogMelPlan<T>& plan, const Vec<T>* power, Vec<T>* mels) {
   const int64_t* begin = plan.segment_begin;
   const T* weight = plan.weights + 2 * begin[0];
-  power += begin[0];
+  const int32_t* place = plan.place + begin[0];
   Vec<T> risen{};  // of filter m, from the segment before
   for (int64_t segment = 0; segment <= plan.n_mels; ++segment) {
     Vec<T> rising{}, falling{};
     for (int64_t left = begin[segment + 1] - begin[segment]; left > 0; --left) {
-      rising += *power * weight[0];
-      falling += *power * weight[1];
-      ++power, weight += 2;
+      rising += power[*place] * weight[0];
+      falling += power[*place] * weight[1];
+      ++place, weight += 2;
     }
     if (segment > 0) mels[segment - 1] = risen + falling;
     risen = rising;
@@ -318,7 +323,8 @@ void forward(const LogMelPlan<T>& plan, const Signal<T>& signal, int64_t begin, 
       advance_columns(plan, signal, frame, buffers.columns, buffers.edge);
     }
     transform(plan, buffers, samples_ahead(plan, signal, frame));
-    squared_magnitudes(plan, buffers, tile_ahead(plan, out.data, out.type, out.mel_stride, frame));
+    squared_magnitudes(plan, buffers, buffers.power,
+                       tile_ahead(plan, out.data, out.type, out.mel_stride, frame));
     raise_to_power(plan, buffers.power);
     const int64_t count = end - frame < kLanes<T> ? end - frame : kLanes<T>;
     finish_tile(plan, buffers, frame, count, out, mel, mel_frames);
@@ -375,12 +381,14 @@ void gain_of_tile(const LogMelPlan<T>& plan, const Buffers<T>& buffers, const T*
 template <typename T>
 void gain_of_square(const LogMelPlan<T>& plan, const Buffers<T>& buffers) {
   if (plan.power == 2) return;
-  squared_magnitudes(plan, buffers, {});
-  const T* squares = reinterpret_cast<const T*>(buffers.power);
-  T* gain = reinterpret_cast<T*>(buffers.gain);
+  squared_magnitudes(plan, buffers, buffers.squares, {});
   const T half = plan.power / 2;
-  for (int64_t i = 0; i < plan.n_bins * kLanes<T>; ++i) {
-    gain[i] *= squares[i] == 0 ? T(0) : half * raised(squares[i], half - 1);
+  for (int64_t k = 0; k < plan.n_bins; ++k) {
+    const T* squares = reinterpret_cast<const T*>(buffers.squares + plan.place[k]);
+    T* gain = reinterpret_cast<T*>(buffers.gain + k);
+    for (int64_t i = 0; i < kLanes<T>; ++i) {
+      gain[i] *= squares[i] == 0 ? T(0) : half * raised(squares[i], half - 1);
+    }
   }
 }
 

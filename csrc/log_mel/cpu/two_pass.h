@@ -77,37 +77,39 @@ void first_pass_adjoint(const TwoPassFft<T>& fft, const Vec<T>* work, Vec<T>* fr
 }
 
 template <int Columns, typename T>
-void complex_row_power(const Vec<T>* re, const Vec<T>* im, const int32_t* bins, Vec<T>* power) {
+void complex_row_power(const Vec<T>* re, const Vec<T>* im, Vec<T>* power) {
   Vec<T> y_re[Columns], y_im[Columns];
   complex_dft<Columns, 1, T>(re, im, y_re, y_im);
-  AVTS_UNROLLED(k, 0, Columns, power[bins[k]] = y_re[k] * y_re[k] + y_im[k] * y_im[k];);
+  AVTS_UNROLLED(k, 0, Columns, power[k] = y_re[k] * y_re[k] + y_im[k] * y_im[k];);
 }
 
 template <int Columns, typename T>
-void real_row_power(const Vec<T>* x, const int32_t* bins, Vec<T>* power) {
+void real_row_power(const Vec<T>* x, Vec<T>* power) {
   Vec<T> re[Columns / 2 + 1], im[Columns / 2 + 1];
   real_dft<Columns, 1, T>(x, re, im);
-  power[bins[0]] = re[0] * re[0];
+  power[0] = re[0] * re[0];
   AVTS_UNROLLED(k, 1, Columns / 2 + 1, {
     if constexpr (2 * k < Columns) {
-      power[bins[k]] = re[k] * re[k] + im[k] * im[k];
+      power[k] = re[k] * re[k] + im[k] * im[k];
     } else {
-      power[bins[k]] = re[k] * re[k];
+      power[k] = re[k] * re[k];
     }
   });
 }
 
+// Each row's powers take the place of its real parts in `power`, which may be `work`.
 template <int Columns, typename T>
 void second_pass(const TwoPassFft<T>& fft, const Vec<T>* work, Vec<T>* power, const Ahead& ahead) {
   const int64_t stride = fft.row_stride, last = fft.rows / 2;
-  real_row_power<Columns, T>(work, fft.bins, power);
+  real_row_power<Columns, T>(work, power);
   for (int64_t k = 1; k < last + fft.twiddled; ++k) {
     ahead.ask(k - 1, last - 1 + fft.twiddled);
-    const Vec<T>* row = work + (2 * k - 1) * stride;
-    complex_row_power<Columns, T>(row, row + stride, fft.bins + k * Columns, power);
+    const int64_t begin = (2 * k - 1) * stride;
+    complex_row_power<Columns, T>(work + begin, work + begin + stride, power + begin);
   }
   if (!fft.twiddled) {
-    real_row_power<Columns, T>(work + (2 * last - 1) * stride, fft.bins + last * Columns, power);
+    const int64_t begin = (2 * last - 1) * stride;
+    real_row_power<Columns, T>(work + begin, power + begin);
   }
 }
 
@@ -181,7 +183,7 @@ void two_pass_first(const TwoPassFft<T>& fft, const T* samples, Vec<T>* work, co
   AVTS_CALL_FOR_ROWS(first_pass, fft, samples, work, ahead);
 }
 
-// work -> power[bin], n_bins + 1 vectors.
+// work -> power[place[bin]] (plan.h); both may be the same.
 template <typename T>
 void two_pass_power(const TwoPassFft<T>& fft, const Vec<T>* work, Vec<T>* power,
                     const Ahead& ahead) {
