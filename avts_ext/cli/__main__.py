@@ -29,6 +29,9 @@ VERBS = {
     "calibrate": "avts_ext.cli.sync:calibrate",
 }
 
+# What these take has no order to remember: --checkpoint, --data, --out_dir.
+BY_NAME = ("features", "export", "evaluate", "ablate")
+
 USAGE = f"usage: avts VERB [options]\n\nverbs: {', '.join(VERBS)}\n\navts VERB --help tells more."
 
 
@@ -51,7 +54,14 @@ def main(arguments: list[str] | None = None) -> int:
         usage = f"avts {verb} [arguments]"
         functions = load(verb)
         rest = _spell_out_list(functions, _spell_out_flags(functions, rest))
-        auto_cli(functions, args=rest, prog=f"avts {verb}", usage=usage, allow_abbrev=False)
+        auto_cli(
+            functions,
+            as_positional=verb not in BY_NAME,
+            args=rest,
+            prog=f"avts {verb}",
+            usage=usage,
+            allow_abbrev=False,
+        )
     except (ValueError, OSError, ArithmeticError) as error:
         # These carry messages written for users: bad input, files, a loss that is not finite.
         print(f"avts {verb}: {error}", file=sys.stderr)

@@ -21,7 +21,7 @@ from avts_ext.models.avts import AVTS
 
 def features(
     checkpoint: str,
-    root: str,
+    data: str,
     output: str = "features.npz",
     tower: Literal["audio", "video"] = "audio",
     pooling: Pooling = "pooled",
@@ -39,7 +39,7 @@ def features(
 
     Args:
         checkpoint: A model that pretraining saved.
-        root: The folder.
+        data: The folder.
         output: The file, ending in .npz or .parquet.
         tower: That of sound, whose conv5 is read, or that of picture, whose last map is.
         pooling: How a map becomes a row: mean and maximum (pooled) or cells of a grid (flattened).
@@ -51,9 +51,9 @@ def features(
     """
     settings = FeatureSettings(tower, clip_s, n_clips)
     write = _writer(Path(output))
-    folder = Path(root)
+    folder = Path(data)
     if not folder.is_dir():
-        raise NotADirectoryError(f"root must be a folder, got {root!r}")
+        raise NotADirectoryError(f"data must be a folder, got {data!r}")
     model = AVTS.load(checkpoint, device)
     paths = files_under(folder, SUFFIXES)
     found = extract_features(

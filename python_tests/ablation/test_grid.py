@@ -157,7 +157,16 @@ def test_subsets_of_a_world_keep_its_classes():
 
 
 def test_verbs_from_recipe_to_tables(recipe, films, capsys):
-    common = ["recipe.yaml", "out", "--measure.questions", "q.json", "--seeds", "[0,1]"]
+    common = [
+        "--recipe",
+        "recipe.yaml",
+        "--out_dir",
+        "out",
+        "--measure.questions",
+        "q.json",
+        "--seeds",
+        "[0,1]",
+    ]
     assert main(["ablate", "epochs", *common, "--keep_every", "1"]) == 0
     printed = capsys.readouterr().out
     with open("out/epochs.csv") as file:
@@ -196,7 +205,8 @@ def test_verbs_from_recipe_to_tables(recipe, films, capsys):
 )
 def test_bad_options_are_refused_before_any_training(recipe, option, message, capsys, monkeypatch):
     monkeypatch.setattr(grid_module, "pretrain", lambda config: pytest.fail("trained"))
-    command = ["ablate", "examples", "recipe.yaml", "out", "--measure.questions", "q.json"]
+    command = ["ablate", "examples", "--recipe", "recipe.yaml", "--out_dir", "out"]
+    command += ["--measure.questions", "q.json"]
     assert main([*command, *option]) == 1
     assert message in capsys.readouterr().err
 

@@ -14,7 +14,7 @@ def world(tmp_path):
     AVTS(AVTSConfig()).save(tmp_path / "model.safetensors")
     generate("world", 4, seed=1, progress=False)
     generate("duets", 2, seed=1, kind="duet", progress=False)
-    return ["evaluate", "world", "model.safetensors", "world"]
+    return ["evaluate", "world", "--checkpoint", "model.safetensors", "--data", "world"]
 
 
 def test_scores_the_parts_it_should_and_writes_what_it_prints(world, monkeypatch, capsys):

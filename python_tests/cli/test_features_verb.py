@@ -29,7 +29,21 @@ def folder(tmp_path) -> AVTS:
 def test_npz_and_parquet_hold_the_same(folder, tower, capsys):
     options = f"--tower {tower} --clip_s 1 --n_clips 3 --cache_dir cache".split()
     for output in ("f.npz", "f.parquet"):
-        assert main(["features", "m.safetensors", "media", "--output", output, *options]) == 0
+        assert (
+            main(
+                [
+                    "features",
+                    "--checkpoint",
+                    "m.safetensors",
+                    "--data",
+                    "media",
+                    "--output",
+                    output,
+                    *options,
+                ]
+            )
+            == 0
+        )
     printed = capsys.readouterr().out
     assert "of 2 files; 1 files skipped" in printed and "broken.wav" in printed
     arrays, table = np.load("f.npz"), pq.read_table("f.parquet")
@@ -45,11 +59,11 @@ def test_npz_and_parquet_hold_the_same(folder, tower, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["m.safetensors", "media", "--output", "f.csv"], "output must end in .npz or .parquet"),
-        (["m.safetensors", "m.safetensors"], "root must be a folder"),
-        (["m.safetensors", "media", "--clip_s", "0"], "clip_s must be positive"),
+        (["media", "--output", "f.csv"], "output must end in .npz or .parquet"),
+        (["m.safetensors"], "data must be a folder"),
+        (["media", "--clip_s", "0"], "clip_s must be positive"),
     ],
 )
 def test_bad_arguments_are_refused(folder, arguments, message, capsys):
-    assert main(["features", *arguments]) == 1
+    assert main(["features", "--checkpoint", "m.safetensors", "--data", *arguments]) == 1
     assert message in capsys.readouterr().err

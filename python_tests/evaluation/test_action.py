@@ -211,7 +211,8 @@ def test_ucf101_from_files_to_record(model, tmp_path, capsys):
     for k, path in enumerate(write_ucf101(tmp_path / "ucf", n_classes=2, groups=22, clips=1)):
         write_video(path, COLOURS[k // 22], n_frames=6, seed=k)
     small = ["--recipe.epochs", "2", "--recipe.warmup_epochs", "1", "--recipe.test_clips", "2"]
-    command = ["evaluate", "ucf101", "m.safetensors", "ucf", "runs", *small, "--out", "r.json"]
+    command = ["evaluate", "ucf101", "--checkpoint", "m.safetensors", "--data", "ucf", *small]
+    command += ["--out_dir", "runs", "--out", "r.json"]
     command += ["--recipe.head_lr", "0.03", "--supervised", "labels.pt", "--splits", "[1,3]"]
     assert main(command) == 1
     assert "ucf101 is incomplete: train1 lists 30 files of 9537" in capsys.readouterr().err
@@ -238,7 +239,17 @@ def test_hmdb51_from_files_to_record(model, tmp_path, capsys):
     for k, path in enumerate(write_hmdb51(tmp_path / "hmdb", n_classes=2, videos=10)):
         write_video(path, COLOURS[k // 10], n_frames=6, seed=k)
     small = ["--recipe.epochs", "1", "--recipe.warmup_epochs", "0", "--recipe.test_clips", "1"]
-    command = ["evaluate", "hmdb51", "m.safetensors", "hmdb", "runs", *small]
+    command = [
+        "evaluate",
+        "hmdb51",
+        "--checkpoint",
+        "m.safetensors",
+        "--data",
+        "hmdb",
+        "--out_dir",
+        "runs",
+        *small,
+    ]
     assert main([*command, "--allow_partial", "--scratch", "false", "--out", "r.json"]) == 0
     assert "66.8" in capsys.readouterr().out
     clip, video = load_results("r.json")

@@ -28,7 +28,7 @@ def model(tmp_path) -> AVTS:
 def test_esc50_from_files_to_record(model, tmp_path, capsys):
     """Three pitches are told apart even by a random network, and everything is in the record."""
     write_esc50(tmp_path / "esc", esc50_lines(3, 2), duration_s=1.0)
-    command = ["evaluate", "esc50", "m.safetensors", "esc", *OPTIONS]
+    command = ["evaluate", "esc50", "--checkpoint", "m.safetensors", "--data", "esc", *OPTIONS]
     assert main(command) == 1
     assert "esc50 is incomplete: fold1 lists 6 files of 400" in capsys.readouterr().err
     assert not Path("r.json").exists()
@@ -56,7 +56,15 @@ def test_esc50_from_files_to_record(model, tmp_path, capsys):
 
 def test_dcase2014_from_files_to_record(model, tmp_path, capsys):
     write_dcase2014(tmp_path / "scenes", duration_s=0.7)
-    command = ["evaluate", "dcase2014", "m.safetensors", "scenes", *OPTIONS]
+    command = [
+        "evaluate",
+        "dcase2014",
+        "--checkpoint",
+        "m.safetensors",
+        "--data",
+        "scenes",
+        *OPTIONS,
+    ]
     assert main([*command, "--random_networks", "0"]) == 0
     assert "93.1" in capsys.readouterr().out
     results = load_results("r.json")
@@ -72,7 +80,20 @@ def test_runs_of_several_models_are_joined(model, tmp_path, capsys):
         Path(f"runs/{seed}").mkdir(parents=True)
         options = ["--random_networks", "1", "--n_clips", "1", "--clip_s", "0.5"]
         options += ["--seed", str(seed), "--out", f"runs/{seed}/r.json"]
-        assert main(["evaluate", "dcase2014", f"{name}.safetensors", "scenes", *options]) == 0
+        assert (
+            main(
+                [
+                    "evaluate",
+                    "dcase2014",
+                    "--data",
+                    "scenes",
+                    "--checkpoint",
+                    f"{name}.safetensors",
+                    *options,
+                ]
+            )
+            == 0
+        )
     capsys.readouterr()
     assert main(["results", "runs", "--name", "r.json"]) == 0
     rows = capsys.readouterr().out.splitlines()[2:6]
@@ -82,7 +103,15 @@ def test_runs_of_several_models_are_joined(model, tmp_path, capsys):
 def test_a_broken_recording_is_refused_or_told(model, tmp_path, capsys):
     root = write_dcase2014(tmp_path / "scenes", duration_s=0.7)
     (root / "scenes_stereo" / "bus03.wav").write_bytes(b"?" * 50)
-    command = ["evaluate", "dcase2014", "m.safetensors", "scenes", *OPTIONS]
+    command = [
+        "evaluate",
+        "dcase2014",
+        "--checkpoint",
+        "m.safetensors",
+        "--data",
+        "scenes",
+        *OPTIONS,
+    ]
     assert main([*command, "--random_networks", "0"]) == 1
     assert "1 files are there but cannot be used" in capsys.readouterr().err
     assert main([*command, "--random_networks", "0", "--allow_partial"]) == 0

@@ -136,13 +136,14 @@ def test_accuracy_by_offset_by_hand():
 
 
 def test_the_verb_asks_the_same_again(films, model, capsys):
-    command = ["evaluate", "sync", "m.safetensors", str(films), "--n_questions", "12"]
+    asked_of = ["evaluate", "sync", "--checkpoint", "m.safetensors", "--data"]
+    command = [*asked_of, str(films), "--n_questions", "12"]
     assert main([*command, "--out", "first.json", "--plot", "p.svg"]) == 0
     printed = capsys.readouterr().out
     assert "| 0.25–" in printed and "sync-super-hard/1" in printed
     assert Path("p.svg").read_text().startswith("<?xml")
     # Another folder: the file of questions says what is asked.
-    assert main([*command[:3], "nowhere", "--out", "again.json", "--cache_dir", "cache"]) == 0
+    assert main([*asked_of, "nowhere", "--out", "again.json", "--cache_dir", "cache"]) == 0
     first, again = load_results("first.json"), load_results("again.json")
     kinds = ("easy", "hard", "super-hard", "mixed")
     assert [r.protocol for r in first] == [
@@ -163,12 +164,22 @@ def test_the_verb_asks_the_same_again(films, model, capsys):
     ],
 )
 def test_unusable_outputs_are_refused_at_once(option, message, capsys):
-    assert main(["evaluate", "sync", "no.safetensors", "nowhere", *option]) == 1
+    command = ["evaluate", "sync", "--checkpoint", "no.safetensors", "--data", "nowhere"]
+    assert main([*command, *option]) == 1
     assert message in capsys.readouterr().err
 
 
 def test_retrieval_verb(films, model, capsys):
-    command = ["evaluate", "retrieval", "m.safetensors", str(films), "--out", "r.json"]
+    command = [
+        "evaluate",
+        "retrieval",
+        "--checkpoint",
+        "m.safetensors",
+        "--data",
+        str(films),
+        "--out",
+        "r.json",
+    ]
     assert main(command) == 0
     results = load_results("r.json")
     ways = ("audio-to-video", "video-to-audio")

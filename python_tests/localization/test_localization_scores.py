@@ -91,7 +91,7 @@ def test_boxes_are_moved_into_the_view_of_the_model():
 
 def test_the_verb_on_a_world_and_on_annotated_clips(tmp_path, capsys):
     generate("duets", 3, seed=31, kind="duet", progress=False)
-    base = ["evaluate", "localization", str(WORLD_MODEL)]
+    base = ["evaluate", "localization", "--checkpoint", str(WORLD_MODEL), "--data"]
     assert main([*base, "duets", "--out", "r.json", "--n_videos", "2"]) == 0
     results = {r.protocol: r for r in load_results("r.json")}
     assert {name.split(", ")[-1] for name in results} == {f"{r}/1" for r in READOUTS}

@@ -16,7 +16,8 @@ def test_calibration_error_by_hand():
 
 def test_the_default_model_on_videos_it_never_saw(capsys):
     generate("w", 5, seed=909, progress=False)
-    assert main(["evaluate", "sync_report", "w/videos", "--out", "r.json", "--seed", "3"]) == 0
+    command = ["evaluate", "sync_report", "--data", "w/videos", "--out", "r.json", "--seed", "3"]
+    assert main(command) == 0
     every = {r.protocol: r for r in load_results("r.json")}
     results = {name.removeprefix("sync-report, "): r for name, r in every.items()}
     assert results["median error/1"].value < 0.03 and results["median error/1"].unit == "s"
