@@ -155,10 +155,16 @@ void LogMelTables<T>::build_two_pass(int64_t rows, int64_t columns) {
       }
     }
   }
-  plan_.two_pass = {rows,           columns,
-                    row_stride,     !coprime,
-                    source_.data(), two_pass_window_.data(),
-                    sample_.data(), two_pass_twiddles_.data(),
+  const int64_t used_rows = (win_length + columns - 1) / columns;
+  plan_.two_pass = {rows,
+                    columns,
+                    used_rows,
+                    row_stride,
+                    !coprime,
+                    source_.data(),
+                    two_pass_window_.data(),
+                    sample_.data(),
+                    two_pass_twiddles_.data(),
                     bins_.data()};
 }
 

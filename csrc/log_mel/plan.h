@@ -25,6 +25,7 @@ struct FftStage {
 template <typename T>
 struct TwoPassFft {
   int64_t rows, columns;  // rows is 0 if there is none for n_fft
+  int64_t used_rows;      // if twiddled: the samples of the rows from this one on are known zeros
   int64_t row_stride;     // of the work array, in vectors
   bool twiddled;
   // (columns, rows): where the input stands in the first pass's source, in elements; its window

@@ -17,7 +17,9 @@ int64_t work_vectors(const TwoPassFft<T>& fft) {
   return (fft.rows + 1) * fft.row_stride;
 }
 
-template <int Rows, bool Twiddled, typename T>
+// A column's samples from the row Used on are known zeros, which lie behind a window shorter than
+// n_fft.
+template <int Rows, int Used, bool Twiddled, typename T>
 void first_pass(const TwoPassFft<T>& fft, const T* samples, Vec<T>* work, const Ahead& ahead) {
   const int64_t stride = fft.row_stride;
   for (int64_t j = 0; j < fft.columns; ++j) {
@@ -26,7 +28,8 @@ void first_pass(const TwoPassFft<T>& fft, const T* samples, Vec<T>* work, const 
     const T* window = fft.window + j * Rows;
     const T* twiddles = fft.twiddles + j * Rows;
     Vec<T> x[Rows], re[Rows / 2 + 1], im[Rows / 2 + 1];
-    AVTS_UNROLLED(i, 0, Rows, x[i] = load(samples + source[i]) * window[i];);
+    AVTS_UNROLLED(i, 0, Used, x[i] = load(samples + source[i]) * window[i];);
+    AVTS_UNROLLED(i, Used, Rows, x[i] = Vec<T>{};);
     real_dft<Rows, 1, T>(x, re, im);
     work[j] = re[0];
     AVTS_UNROLLED(k, 1, Rows / 2 + 1, {
@@ -49,7 +52,7 @@ void first_pass(const TwoPassFft<T>& fft, const T* samples, Vec<T>* work, const 
 }
 
 // Adjoint of first_pass: frame[n] for each sample n of the window.
-template <int Rows, bool Twiddled, typename T>
+template <int Rows, int Used, bool Twiddled, typename T>
 void first_pass_adjoint(const TwoPassFft<T>& fft, const Vec<T>* work, Vec<T>* frame,
                         const Ahead& ahead) {
   const int64_t stride = fft.row_stride;
@@ -72,7 +75,7 @@ void first_pass_adjoint(const TwoPassFft<T>& fft, const Vec<T>* work, Vec<T>* fr
       }
     });
     real_dft_adjoint<Rows, 1, T>(re, im, x);
-    AVTS_UNROLLED(i, 0, Rows, frame[sample[i]] = x[i] * window[i];);
+    AVTS_UNROLLED(i, 0, Used, frame[sample[i]] = x[i] * window[i];);
   }
 }
 
@@ -153,10 +156,16 @@ void second_pass_gain(const TwoPassFft<T>& fft, Vec<T>* work, const Vec<T>* gain
   }
 }
 
-#define AVTS_CALL_FOR_ROWS(pass, ...)                                                      \
-  (fft.rows == 16                                                                          \
-       ? (fft.twiddled ? pass<16, true, T>(__VA_ARGS__) : pass<16, false, T>(__VA_ARGS__)) \
-       : (fft.twiddled ? pass<32, true, T>(__VA_ARGS__) : pass<32, false, T>(__VA_ARGS__)))
+// 10 and 13 used rows of 16 are those of 320 and 400 samples in 512.
+#define AVTS_CALL_FOR_ROWS(pass, ...)                                 \
+  if (fft.rows == 32) {                                               \
+    return fft.twiddled ? pass<32, 32, true, T>(__VA_ARGS__)          \
+                        : pass<32, 32, false, T>(__VA_ARGS__);        \
+  }                                                                   \
+  if (!fft.twiddled) return pass<16, 16, false, T>(__VA_ARGS__);      \
+  if (fft.used_rows <= 10) return pass<16, 10, true, T>(__VA_ARGS__); \
+  if (fft.used_rows <= 13) return pass<16, 13, true, T>(__VA_ARGS__); \
+  return pass<16, 16, true, T>(__VA_ARGS__);
 
 // The sizes that two_pass_rows() in plan.cpp chooses from.
 #define AVTS_CALL_FOR_COLUMNS(pass, ...) \
@@ -180,7 +189,7 @@ void second_pass_gain(const TwoPassFft<T>& fft, Vec<T>* work, const Vec<T>* gain
 // samples -> work, the first pass's result.
 template <typename T>
 void two_pass_first(const TwoPassFft<T>& fft, const T* samples, Vec<T>* work, const Ahead& ahead) {
-  AVTS_CALL_FOR_ROWS(first_pass, fft, samples, work, ahead);
+  AVTS_CALL_FOR_ROWS(first_pass, fft, samples, work, ahead)
 }
 
 // work -> power[place[bin]] (plan.h); both may be the same.
@@ -201,7 +210,7 @@ template <typename T>
 void two_pass_gradient(const TwoPassFft<T>& fft, Vec<T>* work, const Vec<T>* gain, Vec<T>* frame,
                        const Ahead& gain_ahead, const Ahead& adjoint_ahead) {
   two_pass_gain(fft, work, gain, gain_ahead);
-  AVTS_CALL_FOR_ROWS(first_pass_adjoint, fft, work, frame, adjoint_ahead);
+  AVTS_CALL_FOR_ROWS(first_pass_adjoint, fft, work, frame, adjoint_ahead)
 }
 
 }  // namespace AVTS_LEVEL
