@@ -42,12 +42,8 @@ def test_values_are_more_exact_than_torchaudio(cpu_level):
     assert torch.cat(ours).max() <= torch.cat(theirs).max()
 
 
-# The CPU's own claim: emulated CUDA kernels lack the fused multiply-add that nvcc compiles them to,
-# and test_float32_gradient_is_as_exact_as_torch holds them.
-@pytest.mark.kernels("cpu")
-@pytest.mark.parametrize("size", SIZES, ids=str)
-def test_gradient_is_as_exact_as_that_of_torch(cpu_level, size):
-    """In its median and for nine samples in ten.
+def gradient_errors(size):
+    """By value, ours and torch's, of float32 gradients: the median and what nine in ten stay below.
 
     The largest errors, hence the mean, are of no use: they come from the few filters that hold
     almost no energy, where whose rounding is the luckier one changes from clip to clip.
@@ -61,10 +57,24 @@ def test_gradient_is_as_exact_as_that_of_torch(cpu_level, size):
         return torch.autograd.grad((values * weight.to(x.dtype)).sum(), x)[0].double()
 
     exact = gradient(reference, x)
-    ours = (gradient(log_mel_spectrogram, x.float()) - exact).abs().flatten()
-    theirs = (gradient(reference, x.float()) - exact).abs().flatten()
     quantiles = torch.tensor([0.5, 0.9], dtype=torch.float64)
-    assert (ours.quantile(quantiles) <= theirs.quantile(quantiles)).all()
+    for function in (log_mel_spectrogram, reference):
+        yield (gradient(function, x.float()) - exact).abs().flatten().quantile(quantiles)
+
+
+@pytest.mark.kernels("cpu")
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_gradient_is_as_exact_as_that_of_torch(cpu_level, size):
+    ours, theirs = gradient_errors(size)
+    assert (ours <= theirs).all()
+
+
+@pytest.mark.kernels("cuda-on-host")
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_gradient_of_the_cuda_kernel_is_nearly_as_exact_as_that_of_torch(size):
+    """docs/cuda.md tells why it is less exact than the CPU's."""
+    ours, theirs = gradient_errors(size)
+    assert (ours <= 1.1 * theirs).all()
 
 
 EXTRA_MEMORY = """

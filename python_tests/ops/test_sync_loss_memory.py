@@ -33,6 +33,7 @@ print(kib("VmHWM") - before)
 """
 
 
+@pytest.mark.kernels("cpu")  # which the process of its own runs
 @pytest.mark.skipif(
     not Path("/proc/self/clear_refs").exists(), reason="the peak is read as Linux tells it"
 )
