@@ -80,7 +80,7 @@ def sync(
             continue
         records.append(report.to_dict() | ({"fixed": str(fixed)} if fixed else {}))
         line = _row(report) if tabular else _line(report)
-        _say(json, line + (f"; fixed: {fixed}" if fixed else ""))
+        _say(json, line + _told_of_fix(report, fixed) if fix else line)
         if out_dir is not None:
             _save(report, records[-1], Path(out_dir))
     if json:
@@ -177,6 +177,12 @@ def _fix(report: SyncReport) -> Path | None:
     path = Path(report.path)
     suffix = path.suffix if keeps_timestamps(path) else ".mkv"
     return delay_sound(path, path.with_name(f"{path.stem}.in_sync{suffix}"), -report.offset_s)
+
+
+def _told_of_fix(report: SyncReport, fixed: Path | None) -> str:
+    if fixed:
+        return f"; fixed: {fixed}"
+    return "; not fixed: it drifts" if report.verdict == "drifts" else ""
 
 
 def _line(report: SyncReport) -> str:

@@ -17,6 +17,7 @@ from avts_ext.sync_report.report import CONVENTION, IN_SYNC_S, LEAST_CONFIDENCE,
 __all__ = ["save_plot"]
 
 _LINE = "#0060a0"
+_LEAST_ROOM_S = 0.15
 _TITLE_WIDTH = 50  # characters that fit, however wide
 
 
@@ -49,7 +50,10 @@ def _draw_curve(axes: Axes, report: SyncReport) -> None:
     axes.plot(report.offsets_s, report.curve, color=_LINE)
     axes.axvspan(-IN_SYNC_S, IN_SYNC_S, color="0.88", label=f"in sync: ±{IN_SYNC_S * 1e3:.0f} ms")
     axes.axvline(report.offset_s, color="black", linestyle="--", label="estimate")
-    axes.set(xlabel=f"offset in seconds, {CONVENTION}", ylabel="distance\n(less = better match)")
+    axes.set(
+        xlabel=f"offset in seconds, {CONVENTION}",
+        ylabel="distance less its mean\n(lower = better match)",
+    )
     axes.legend(fontsize=8, frameon=False, loc="lower right")
 
 
@@ -63,4 +67,13 @@ def _draw_segments(axes: Axes, report: SyncReport) -> None:
         axes.plot(sum(times_s) / 2, segment.offset_s, "o", color=_LINE, markerfacecolor=face)
     axes.set(xlabel="time in the file in seconds", ylabel="offset in seconds")
     axes.set_xlim(report.start_s, report.start_s + report.duration_s)
-    axes.set_ylim(report.offsets_s[0], report.offsets_s[-1])
+    axes.set_ylim(_offset_range_s(report))
+    axes.set_title("hollow = too uncertain to count", fontsize=8, loc="left", pad=3)
+
+
+def _offset_range_s(report: SyncReport) -> tuple[float, float]:
+    """Zero and what is sure, with room around, so that a drift of some frames can be seen."""
+    sure = [part.offset_s for part in report.segments if part.confidence >= LEAST_CONFIDENCE]
+    shown = [0.0, report.offset_s, *(sure or [part.offset_s for part in report.segments])]
+    room = max(_LEAST_ROOM_S, 0.15 * (max(shown) - min(shown)))
+    return min(shown) - room, max(shown) + room

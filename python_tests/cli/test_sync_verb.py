@@ -5,9 +5,12 @@ import numpy as np
 import pytest
 
 from avts_ext.cli.__main__ import main
+from avts_ext.data import ClipSpec
 from avts_ext.data.writer import encode_mp4
 from avts_ext.models.avts import AVTS, AVTSConfig
 from avts_ext.shipped import WORLD_MODEL
+from avts_ext.sync_report.drift_proof import stretched
+from avts_ext.sync_report.proof import read_all
 from avts_ext.sync_report.remux import delay_sound
 from avts_ext.world import generate
 
@@ -52,6 +55,31 @@ def test_several_files_and_folders(world, tmp_path, capsys):
     names = [Path(record["path"]).name for record in found]
     assert names == ["b.mp4", *[f"00000{k}.mp4" for k in range(4)]]
     assert all(record["convention"] == "positive = audio late" for record in found)
+
+
+@pytest.mark.parametrize("drift", [0.004, -0.003])
+def test_a_drift_is_told_from_a_constant_offset_and_not_fixed(world, tmp_path, capsys, drift):
+    clips = [read_all(str(path), ClipSpec()) for path in sorted(world.iterdir())] * 3
+    frames = np.concatenate([frames for frames, _ in clips])
+    sound = np.concatenate([sound[: 1000 * len(frames)] for frames, sound in clips])
+    drifting = encode_mp4(frames, 16, stretched(sound, 0.2, drift, 16000), 16000)
+    (tmp_path / "drift.mp4").write_bytes(drifting)
+    assert main(["sync", "drift.mp4", "--fix", "--out_dir", "reports"]) == 0
+    printed = capsys.readouterr().out
+    assert "s per minute" in printed and "not fixed: it drifts" in printed
+    record = json.loads(Path("reports/drift.mp4.json").read_text())
+    assert record["verdict"] == "drifts" and "fixed" not in record
+    assert record["drift_s_per_min"] == pytest.approx(60 * drift, abs=0.03)
+    middle_s = record["duration_s"] / 2
+    assert record["offset_s"] == pytest.approx(0.2 + drift * middle_s, abs=0.03)
+    for part in record["segments"]:
+        expected = 0.2 + drift * (part["start_s"] + part["end_s"]) / 2
+        assert part["offset_s"] == pytest.approx(expected, abs=0.06)
+    (tmp_path / "late.mp4").write_bytes(
+        encode_mp4(frames, 16, stretched(sound, 0.2, 0, 16000), 16000)
+    )
+    (record,) = reports(capsys, "late.mp4")
+    assert record["verdict"] == "out of sync" and record["drift_s_per_min"] == 0
 
 
 def silent(seconds):
