@@ -3,9 +3,11 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 import avts_ext
-from avts_ext._extension import _C
+from avts_ext._extension import _C, ExtensionError
+from avts_ext.ops import _cuda, sync_pair_loss
 
 
 def run(code: str, **env: str) -> subprocess.CompletedProcess:
@@ -41,6 +43,19 @@ def test_import_starts_no_thread_and_touches_no_gpu():
         "'avts_ext._cuda' in sys.modules)"
     )
     assert done.stdout.split() == ["0", "False", "False"], done.stderr
+
+
+@pytest.mark.kernels("cpu")
+def test_cuda_module_is_loaded_by_the_first_operator_on_a_gpu(monkeypatch):
+    def load():
+        raise ExtensionError("was loaded")
+
+    monkeypatch.setattr(_cuda, "load_cuda", load)
+    _cuda.module.cache_clear()
+    rows, pairs, labels = torch.zeros(2, 4), torch.zeros(1, 2, dtype=torch.int64), torch.ones(1)
+    sync_pair_loss(rows, rows, pairs, labels)
+    with pytest.raises(ExtensionError, match="was loaded"):
+        _cuda.KERNELS["sync_pair"](rows, rows, pairs, labels.double(), 0.99)
 
 
 def test_module_of_another_version_is_refused(monkeypatch):
