@@ -9,6 +9,7 @@ as if it had not been interrupted.
 from __future__ import annotations
 
 import copy
+import hashlib
 import io
 import json
 import math
@@ -106,6 +107,7 @@ class FoldResult:
         clip_accuracy: share of right answers to single clips.
         video_accuracy: to videos, from the mean of their clips' probabilities.
         n_videos: number of test videos.
+        answer_hash: BLAKE2b of the answers to all test clips, 128 bits in hexadecimal.
         losses: mean training loss of each epoch.
         broken: paths of videos that could not be read.
     """
@@ -113,6 +115,7 @@ class FoldResult:
     clip_accuracy: float
     video_accuracy: float
     n_videos: int
+    answer_hash: str
     losses: list[float] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
 
@@ -256,6 +259,7 @@ class _Run:
         data = TestClips(part.paths, part.labels, self._spec, self._recipe.test_clips)
         loader: DataLoader[Item] = DataLoader(data, batch_size=None, num_workers=self._workers)
         right_clips, right_videos, n_videos = 0, 0, 0
+        digest = hashlib.blake2b(digest_size=16)
         with inference(self._network):
             for label, frames in tqdm(loader, "test", unit="video", leave=False):
                 if isinstance(frames, MediaError):
@@ -264,6 +268,7 @@ class _Run:
                 with self._autocast():
                     logits = self._network(frames.to(self._device))
                 probabilities = logits.float().softmax(1)
+                digest.update(probabilities.cpu().numpy().tobytes())
                 right_clips += int((probabilities.argmax(1) == label).sum())
                 right_videos += int(probabilities.mean(0).argmax() == label)
                 n_videos += 1
@@ -274,6 +279,7 @@ class _Run:
             right_clips / n_clips,
             right_videos / n_videos,
             n_videos,
+            digest.hexdigest(),
             self._losses,
             sorted(self._skipped.errors),
         )

@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 
+from avts_ext.data.fingerprint import decode_fingerprint
 from avts_ext.evaluation.action_training import ActionRecipe, FoldResult, Part, finetune_fold
-from avts_ext.evaluation.features import decoder_versions
 from avts_ext.evaluation.intervals import wilson_interval
 from avts_ext.evaluation.labelled import LabelledSet
-from avts_ext.evaluation.report import Result
+from avts_ext.evaluation.report import Result, clip_card
 from avts_ext.models.avts import AVTS
 from avts_ext.models.pretrained import model_hash
 from avts_ext.models.video import load_torchvision_weights
@@ -158,7 +158,6 @@ def _run(
 def _card(
     model: AVTS, name: str, data: LabelledSet, folds: Sequence[FoldResult], recipe: ActionRecipe
 ) -> dict[str, Any]:
-    clip = asdict(model.config.clip) | {"fps": str(model.config.clip.fps)}
     broken = sorted({path for fold in folds for path in fold.broken})
     holes = [*data.holes, f"{len(broken)} files are there but cannot be used"]
     return {
@@ -166,12 +165,14 @@ def _card(
         "coverage": data.coverage() | {"holes": holes if broken else data.holes},
         "begins_from": name,
         "model_hash": model_hash(model),
-        "clip": clip,
+        "clip": clip_card(model.config.clip),
         "training_crops": "random scale 1 to 1.25, random place, mirrored half of the time",
         "test_crops": "centre",
         "answer": "class of the largest mean probability over the clips of a video",
         "recipe": asdict(recipe),
-        "decoder": decoder_versions(),
+        "search": "none",
+        "answer_hashes": [fold.answer_hash for fold in folds],
+        "decoder": decode_fingerprint(),
     }
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from avts_ext.evaluation.features import decoder_versions
+from avts_ext.data.fingerprint import decode_fingerprint
 from avts_ext.evaluation.intervals import wilson_interval
 from avts_ext.evaluation.recordings import Recording, distances, untrained_network
-from avts_ext.evaluation.report import Result
+from avts_ext.evaluation.report import Result, clip_card
 from avts_ext.evaluation.retrieval import RANKS, embed_middles, recall_at
 from avts_ext.evaluation.sync_sets import (
     OffsetBin,
@@ -52,7 +52,7 @@ def score_sync(
     )
     scores, baselines = score_kinds(found), score_kinds(beside)
     card = _card(model) | {"question_hash": asked.hash, "question_seed": asked.seed}
-    card |= {"media": len(asked.media), "clip_s": asked.clip_s}
+    card |= {"media": len(asked.media)}
     common: dict[str, Any] = {"seeds": (seed,), "chance": 0.5, "command": command, "card": card}
     results = []
     for kind, score in scores.items():
@@ -125,4 +125,9 @@ def offset_table(bins: Sequence[OffsetBin]) -> str:
 
 
 def _card(model: AVTS) -> dict[str, Any]:
-    return {"model_hash": model_hash(model), "decoder": decoder_versions()}
+    return {
+        "model_hash": model_hash(model),
+        "clip": clip_card(model.config.clip),
+        "crops": "centre",
+        "decoder": decode_fingerprint(),
+    }

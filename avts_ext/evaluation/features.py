@@ -5,11 +5,11 @@ overlap where the file is shorter than all of them together. A clip's map is red
 
 - *pooled*: mean, then maximum. Sound: over time, each frequency band by itself, 2 C m' numbers.
   Picture: over time and space, 2 C numbers.
-- *flattened*: the maximum in each cell of a coarse grid, cells in a row. Sound: 4 in time, C m' 4
-  numbers. Picture: 4 in time, 2 x 2 in space, 16 C numbers.
+- *flattened*: max-pooled to a coarse grid, then flattened. Sound: 4 cells in time, frequency kept,
+  C m' 4 numbers. Picture: 4 in time, 2 x 2 in space, 16 C numbers.
 
 What was computed once is found again by the content of the file, the weights of the model, the
-settings, and the versions that decoding depends on; names and dates of files do not count.
+settings, and the decode fingerprint; names and dates of files do not count.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import av
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -36,6 +35,7 @@ from tqdm import tqdm
 
 from avts_ext._files import file_hash, write_atomically
 from avts_ext.data import ClipSpec, Fault, MediaError, MediaReader, SkipReport
+from avts_ext.data.fingerprint import decode_fingerprint
 from avts_ext.data.probe import probe_open
 from avts_ext.evaluation.inference import inference
 from avts_ext.models.avts import AVTS
@@ -201,7 +201,7 @@ def feature_card(model: AVTS, settings: FeatureSettings) -> dict[str, Any]:
         "format": _FORMAT,
         "model_hash": model_hash(model),
         "settings": asdict(settings),
-        "decoder": decoder_versions(),
+        "decoder": decode_fingerprint(),
     }
 
 
@@ -295,10 +295,3 @@ class _Store:
     def _path(self, name: str) -> Path:
         assert self._folder is not None
         return self._folder / name[:2] / f"{name}.npz"
-
-
-def decoder_versions() -> dict[str, str]:
-    """Versions of all that turns a file into samples and frames."""
-    libraries = ("libavcodec", "libavformat", "libswscale", "libavutil")
-    versions = {name: ".".join(map(str, av.library_versions[name])) for name in libraries}
-    return {"av": av.__version__, **versions}

@@ -16,10 +16,12 @@ from typing import Any
 
 from avts_ext import __version__
 from avts_ext._files import write_atomically
+from avts_ext.data.clips import ClipSpec
 from avts_ext.data.fingerprint import clips_hash
 
 __all__ = [
     "Result",
+    "clip_card",
     "load_results",
     "markdown_table",
     "over_seeds",
@@ -36,6 +38,11 @@ def package_versions() -> dict[str, str]:
     found = {name: version(name) for name in _PACKAGES}
     found[DECODED_CLIPS] = clips_hash()
     return {"avts_ext": __version__, "python": platform.python_version(), **found}
+
+
+def clip_card(clip: ClipSpec) -> dict[str, Any]:
+    """Clips as JSON types, for the card of a record; `fps` is a string such as "30000/1001"."""
+    return asdict(clip) | {"fps": str(clip.fps)}
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,9 @@ _METADATA_KEY = "avts_config"
 class AVTSConfig:
     """Everything needed to build the model again; stored with its weights.
 
+    A field that a file lacks, because it is older than the field, has its default: the default of
+    a new field must be what models did before it.
+
     Attributes:
         video_tower: key of `VIDEO_TOWERS`.
         audio_tower: key of `AUDIO_TOWERS`.
@@ -99,15 +102,16 @@ class AVTSConfig:
 
     @classmethod
     def from_json(cls, text: str) -> AVTSConfig:
-        """The configuration that `to_json` wrote.
+        """The configuration that `to_json` wrote, now or when there were fewer fields.
 
         Raises:
-            ValueError: it is no JSON object, a key is missing or unknown, or a value out of range.
+            ValueError: it is no JSON object, a key is unknown, or a value out of range.
             TypeError: a value has the wrong type.
         """
         values = _json_object("configuration", json.loads(text), cls)
-        values["clip"] = ClipSpec(**_json_object("clip", values["clip"], ClipSpec))
-        for name in ("pixel_mean", "pixel_std"):
+        if "clip" in values:
+            values["clip"] = ClipSpec(**_json_object("clip", values["clip"], ClipSpec))
+        for name in {"pixel_mean", "pixel_std"} & set(values):
             values[name] = tuple(values[name])
         return cls(**values)
 
@@ -249,16 +253,12 @@ def _read_saved(path: str) -> tuple[str, dict[str, Tensor]]:
 
 
 def _json_object(name: str, values: Any, kind: type) -> dict[str, Any]:
-    """`values` if it is an object with exactly the fields of the dataclass `kind`."""
-    expected = [field.name for field in fields(kind)]
+    """`values` if it is an object with no other keys than the fields of the dataclass `kind`."""
+    known = [field.name for field in fields(kind)]
     if not isinstance(values, dict):
         raise ValueError(f"the {name} must be a JSON object, got {values!r}")
-    for problem, keys in (
-        ("lacks", [key for key in expected if key not in values]),
-        ("has the unknown", [key for key in values if key not in expected]),
-    ):
-        if keys:
-            raise ValueError(f"the {name} {problem} key {', '.join(map(repr, keys))}")
+    if unknown := [key for key in values if key not in known]:
+        raise ValueError(f"the {name} has the unknown key {', '.join(map(repr, unknown))}")
     return values
 
 

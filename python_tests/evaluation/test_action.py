@@ -9,12 +9,14 @@ import torch
 
 from avts_ext.cli.__main__ import main
 from avts_ext.data import ClipSpec, MediaError, MediaReader
+from avts_ext.data.fingerprint import decode_fingerprint
 from avts_ext.evaluation import action_training
 from avts_ext.evaluation.action_clips import TestClips, TrainingClips, crop_resize, read_pictures
 from avts_ext.evaluation.action_training import ActionNetwork, ActionRecipe, Part, finetune_fold
 from avts_ext.evaluation.action_transfer import beginnings
 from avts_ext.evaluation.report import load_results
 from avts_ext.models.avts import AVTS, AVTSConfig
+from avts_ext.models.pretrained import model_hash
 
 sys.path.insert(0, str(Path(__file__).parent))
 from published import write_hmdb51, write_ucf101
@@ -229,6 +231,9 @@ def test_ucf101_from_files_to_record(model, tmp_path, capsys):
     assert list(avts.folds) == ["split 1", "split 3"] and avts.n == 14 + 14
     assert avts.value == pytest.approx(np.mean(list(avts.folds.values())))
     assert avts.card["recipe"]["layer_decay"] == 0.75 and avts.card["coverage"]["files"] == 44
+    assert len(set(avts.card["answer_hashes"])) == 2 and avts.card["search"] == "none"
+    assert avts.card["model_hash"] == model_hash(model)
+    assert avts.card["decoder"] == decode_fingerprint()
     assert avts.card["begins_from"] == "AVTS" and avts.card["clip"]["fps"] == "10"
     assert main([*command, "--allow_partial", "--splits", "[4]"]) == 1
     assert "splits: got [4], expected some of 1, 2, 3" in capsys.readouterr().err

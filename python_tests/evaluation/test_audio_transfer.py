@@ -6,6 +6,7 @@ import pytest
 
 from avts_ext.cli.__main__ import main
 from avts_ext.data import ClipSpec
+from avts_ext.data.fingerprint import decode_fingerprint
 from avts_ext.evaluation import audio_transfer as module
 from avts_ext.evaluation.report import load_results
 from avts_ext.models.avts import AVTS, AVTSConfig
@@ -43,7 +44,10 @@ def test_esc50_from_files_to_record(model, tmp_path, capsys):
         assert result.command.startswith("avts ") and result.chance == 1 / 3
         assert result.card["coverage"]["files"] == 30 and result.card["coverage"]["holes"]
         assert result.card["features"]["settings"]["n_clips"] == 3
-        assert result.card["features"]["decoder"]["av"] and len(result.card["search"]["C"]) > 1
+        assert (
+            result.card["features"]["decoder"] == decode_fingerprint()
+            and len(result.card["search"]["C"]) > 1
+        )
     assert results[0].card["features"]["model_hash"] == model_hash(model)
     assert results[0].baseline == results[2].value and results[2].seeds == (0, 1)
     assert results[2].spread is not None and results[0].n == 30

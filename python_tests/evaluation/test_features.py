@@ -109,7 +109,7 @@ def test_whatever_changes_is_computed_anew(model, sounds, change, monkeypatch):
     elif change == "settings":
         settings = FeatureSettings(clip_s=0.6, n_clips=3)
     elif change == "decoder":
-        monkeypatch.setattr(features_module, "decoder_versions", lambda: {"av": "0"})
+        monkeypatch.setattr(features_module, "decode_fingerprint", lambda: {"backend": "0"})
     else:
         (entry,) = Path("cache").rglob("*.npz")
         entry.write_bytes(entry.read_bytes()[:1000])
