@@ -30,6 +30,7 @@ from avts_ext.training.config import OptimizerConfig, PretrainConfig
 from avts_ext.training.curriculum import Curriculum
 from avts_ext.training.health import collapse_warning
 from avts_ext.training.objective import Objective, make_objective, pair_counts
+from avts_ext.training.prefetch import made_ahead
 from avts_ext.training.ranks import Ranks
 from avts_ext.training.schedule import Schedule
 from avts_ext.training.timing import DataClock
@@ -184,10 +185,12 @@ def _train_epoch(run: _Run, interrupted: threading.Event) -> bool:
     """Go through the batches that are left of an epoch; whether Ctrl-C stopped it."""
     config, progress, skipped = run.config, run.progress, run.clips.skipped
     clock = DataClock()
-    batches = (
+    batches: Iterator[Batch] = (
         augment(batch, config.data, seed=config.run.seed, epoch=progress.epoch)
         for batch in run.clips.training.epoch(progress.epoch, progress.batch)
     )
+    if config.data.workers == 0:  # workers make them ahead by themselves
+        batches = made_ahead(batches)
     bar = tqdm(
         clock.watch(batches),
         desc=f"epoch {progress.epoch + 1}/{config.run.epochs}",
