@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import threading
 from fractions import Fraction
-from typing import cast
+from typing import Any, cast
 
 import av
 import numpy as np
 from av.filter import Graph
+from av.sidedata.sidedata import Type
 
 _CONVERTERS_KEPT = 16
 
@@ -29,15 +30,17 @@ def make_picture(
 ) -> np.ndarray:
     """An upright RGB picture that is filled to its borders.
 
-    The frame is looked at as it is meant to be displayed, with its pixel aspect ratio and turned by
-    its display matrix. It is scaled, keeping its proportions, so that it covers the picture, and
-    what hangs over is cut off equally on both sides, before scaling, at whole chroma samples.
+    The frame is looked at as it is meant to be displayed, with its pixel aspect ratio, and turned
+    (by quarters) and mirrored by its display matrix. It is scaled, keeping its proportions, so that
+    it covers the picture, and what hangs over is cut off equally on both sides, before scaling, at
+    whole chroma samples.
 
     Returns:
         (height, width, 3) uint8 RGB, valid as long as it is referred to.
     """
-    quarter_turns = round(frame.rotation / 90) % 4
-    if quarter_turns % 2:
+    x_of_x, y_of_x, x_of_y, y_of_y = _display_matrix(frame)
+    is_turned = abs(y_of_x) > abs(x_of_x)
+    if is_turned:
         height, width = width, height
     source = (frame.height, frame.width, frame.format.name, frame.colorspace, frame.color_range)
     # Not the fraction itself, whose hash costs as much as all the rest.
@@ -48,7 +51,19 @@ def make_picture(
     _kept.converters[key] = converter
     if len(_kept.converters) > _CONVERTERS_KEPT:
         del _kept.converters[next(iter(_kept.converters))]
-    return np.rot90(picture, quarter_turns) if quarter_turns else picture
+    if is_turned:
+        picture, x_of_x, y_of_y = picture.transpose(1, 0, 2), x_of_y, y_of_x
+    return picture[:: -1 if y_of_y < 0 else 1, :: -1 if x_of_x < 0 else 1]
+
+
+def _display_matrix(frame: av.VideoFrame) -> tuple[int, int, int, int]:
+    """How x and y on display grow with the frame's x, and with its y."""
+    side_data: Any = frame.side_data  # whose annotations know names alone
+    found = side_data.get(Type.DISPLAYMATRIX) if len(side_data) else None
+    if found is None:
+        return 1, 0, 0, 1
+    a, b, _, c, d, *_ = np.frombuffer(found, np.int32).tolist()
+    return a, b, c, d
 
 
 def covered_window(

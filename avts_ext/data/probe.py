@@ -129,7 +129,9 @@ def _check_complete(reader: MediaReader, spans: dict[int, np.ndarray]) -> None:
     container = reader.container
     if container.duration is None:
         return
-    promised = Fraction((container.start_time or 0) + container.duration, av.time_base)
+    # Matroska counts its duration from zero, not from the first track's start.
+    counts_from = 0 if "matroska" in container.format.name else container.start_time or 0
+    promised = Fraction(counts_from + container.duration, av.time_base)
     promised_s = float(promised - reader.origin)
     ends = {container.streams[index]: int(span[:, 1].max()) for index, span in spans.items()}
     last_s = max(reader.seconds(stream, end) for stream, end in ends.items())

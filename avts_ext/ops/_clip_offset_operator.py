@@ -48,15 +48,15 @@ def empty_outputs(
     _check_range("epoch", epoch, 0, 2**31 - 1)
     _check_range("first_draw", first_draw, 0, 2**32 - 1)
     _check_range("draws", draws, 0, 2**32 - first_draw)
-    bounds = [0, *kind_bound]
-    if len(bounds) != 5 or bounds != sorted(bounds) or bounds[4] != 2**32:
+    bounds = tuple(kind_bound)
+    if len(bounds) != 4 or not 0 <= bounds[0] <= bounds[1] <= bounds[2] <= bounds[3] == 2**32:
         raise ValueError(f"kind_bound is {kind_bound}, expected 4 ascending, the last one 2^32")
-    audio_media = query.new_empty((query.shape[0], draws))
+    n = query.shape[0]
     return (
-        query.new_empty((2, query.shape[0], draws)),
-        torch.empty_like(audio_media, dtype=torch.int8),
-        audio_media,
-        torch.empty_like(audio_media, dtype=torch.bool),
+        query.new_empty(2, n, draws),
+        query.new_empty(n, draws, dtype=torch.int8),
+        query.new_empty(n, draws),
+        query.new_empty(n, draws, dtype=torch.bool),
     )
 
 
@@ -66,14 +66,10 @@ def _check_range(name: str, value: int, least: int, most: int) -> None:
 
 
 def _check_table(name: str, table: Tensor, columns: int) -> None:
-    if (
-        table.dtype != torch.int64
-        or table.dim() != 2
-        or table.shape[1] != columns
-        or not len(table)
-    ):
+    shape = table.shape
+    if table.dtype != torch.int64 or len(shape) != 2 or shape[1] != columns or shape[0] == 0:
         raise ValueError(
-            f"{name} is {table.dtype} of shape {tuple(table.shape)}, expected torch.int64 of shape "
+            f"{name} is {table.dtype} of shape {tuple(shape)}, expected torch.int64 of shape "
             f"(1 or more, {columns})"
         )
 

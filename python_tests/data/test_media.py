@@ -58,6 +58,22 @@ def test_probe_tells_what_was_written(tmp_path):
     assert info.start_s == info.audio.start_s and info.end_s == info.video.end_s
 
 
+@pytest.mark.parametrize("suffix", [".mkv", ".webm", ".mp4", ".ts"])
+def test_tracks_that_all_begin_late_are_not_taken_for_a_truncated_file(tmp_path, suffix):
+    codecs = {"video_codec": "libvpx", "audio_codec": "libopus", "sample_rate": 48000}
+    late_s = Fraction(2)
+    film = FlashBeep(
+        duration_s=2.0,
+        video_start_s=late_s,
+        audio_start_s=late_s,
+        **(codecs if suffix == ".webm" else {}),
+    )
+    info = probe(film.write(tmp_path / f"film{suffix}"))
+    begins_anywhere = suffix == ".ts"
+    assert info.start_s == pytest.approx(0 if begins_anywhere else 2, abs=0.1)
+    assert info.duration_s == pytest.approx(2, abs=0.1)
+
+
 def test_probe_tells_variable_frame_rate(tmp_path):
     assert probe(FlashBeep(frame_steps=(1, 2)).write(tmp_path / "film.mkv")).video.has_variable_rate
 

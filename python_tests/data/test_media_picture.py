@@ -20,14 +20,14 @@ def quarters(height, width):
     return QUARTERS[top][:, left]
 
 
-def write(path, picture, pix_fmt="yuv444p", aspect=1, rotation=0, codec="libx264", options=None):
+def write(path, picture, pix_fmt="yuv444p", aspect=1, turn=None, codec="libx264", options=None):
     with av.open(str(path), "w") as container:
         video = container.add_stream(codec, rate=8, options={"crf": "2", **(options or {})})
         video.height, video.width = picture.shape[:2]
         video.pix_fmt = pix_fmt
         video.codec_context.sample_aspect_ratio = Fraction(aspect)
-        if rotation:
-            video.set_display_rotation(rotation)
+        if turn:
+            video.set_display_rotation(*turn)
         for i in range(4):
             frame = av.VideoFrame.from_ndarray(picture, "rgb24")
             frame.pts, frame.time_base = i, Fraction(1, 8)
@@ -76,7 +76,7 @@ def test_odd_sizes(tmp_path, size, target):
 )
 @pytest.mark.parametrize("degrees", [90, 180, -90])
 def test_a_display_matrix_turns_the_picture(tmp_path, degrees):
-    path = write(tmp_path / "f.mp4", quarters(48, 96), rotation=degrees)
+    path = write(tmp_path / "f.mp4", quarters(48, 96), turn=(degrees,))
     height, width = (48, 96) if degrees == 180 else (96, 48)
     picture = read(path, height // 2, width // 2)
     with av.open(str(path)) as container:
@@ -86,6 +86,18 @@ def test_a_display_matrix_turns_the_picture(tmp_path, degrees):
     expected = upright[1::2, 1::2].astype(int)
     assert expected.shape == picture.shape
     assert np.abs(corners(picture) - corners(expected)).max() < 20
+
+
+@pytest.mark.skipif(
+    not hasattr(av.VideoStream, "set_display_rotation"), reason="PyAV 17 cannot write the matrix"
+)
+@pytest.mark.parametrize("degrees", [0, 90, 180, 270])
+@pytest.mark.parametrize(("left_right", "up_down"), [(True, False), (False, True)])
+def test_a_display_matrix_mirrors_the_picture(tmp_path, degrees, left_right, up_down):
+    path = write(tmp_path / "f.mp4", quarters(64, 64), turn=(degrees, left_right, up_down))
+    upright = np.rot90(QUARTERS, degrees // 90).astype(int)
+    expected = upright[:, ::-1] if left_right else upright[::-1]
+    assert np.abs(corners(read(path, 32, 32)) - expected).max() < 20
 
 
 @pytest.mark.parametrize(("aspect", "height"), [(Fraction(2), 128), (Fraction(1, 2), 32)])

@@ -1,14 +1,20 @@
-import math
+import multiprocessing
 import re
-from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
 from fractions import Fraction
-from itertools import combinations_with_replacement
 from pathlib import Path
 
 import numpy as np
 import pytest
-import scipy.stats
 import torch
+from clip_offset_cases import (
+    EACH_KIND,
+    draw_with_threads,
+    ranges_of,
+    same,
+    seconds,
+    stretches,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,22 +27,11 @@ from avts_ext.ops.clip_offset import (
     sample_clip_offsets,
 )
 from avts_ext.ops.reference.clip_offset import (
-    distant_pieces,
     draw_pair,
-    near_pieces,
     philox4x32_10,
 )
 
 PAGE = (Path(__file__).parents[2] / "docs" / "clip_offset.md").read_text()
-EACH_KIND = {"positive": 1, "easy": 1, "hard": 1, "super_hard": 1}
-
-
-def seconds(*values: float) -> torch.Tensor:
-    return torch.tensor(values, dtype=torch.float64)
-
-
-def same(a, b) -> bool:
-    return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -58,16 +53,6 @@ def same(a, b) -> bool:
 def test_philox_known_answers(counter, key, expected):
     assert tuple(philox4x32_10(counter, key)) == expected
     assert tuple(_C.philox(counter, key)) == expected
-
-
-@st.composite
-def stretches(draw, clip: int, longest: int):
-    """Ascending (begin, end) stretches of one medium, at least one with room for a clip."""
-    cuts = draw(st.lists(st.integers(0, longest), min_size=2, max_size=8, unique=True))
-    cuts.sort()
-    spans = [(a, b) for a, b in zip(cuts[::2], cuts[1::2], strict=False)]
-    at = cuts[len(spans) * 2 - 1] + 1
-    return [*spans, (at, at + clip + draw(st.integers(0, longest)))]
 
 
 @st.composite
@@ -93,11 +78,6 @@ def requests(draw):
         "proportions": dict(zip(("positive", "easy", "hard", "super_hard"), weights, strict=True)),
     }
     return media, drawing
-
-
-def ranges_of(spans, clip: int):
-    """(first start, number of starts) of each stretch with room for a clip."""
-    return [(begin, end - clip - begin + 1) for begin, end in spans if end - clip >= begin]
 
 
 @settings(max_examples=300, deadline=None)
@@ -155,116 +135,6 @@ def test_every_cpu_level_draws_the_same(cpu_level, draws):
     assert list(zip(*(t.flatten().tolist() for t in drawn), strict=True)) == expected
 
 
-def probabilities(pieces):
-    """Exact distribution of the pair that is drawn from the reference's pieces."""
-    result, total = Counter(), sum(piece.size for piece in pieces)
-    for piece in pieces:
-        share = Fraction(piece.size, total * piece.rows * piece.columns)
-        for i in range(piece.rows):
-            for j in range(piece.columns):
-                result[piece.pair(i, j)] += share
-    return result
-
-
-def uniform(pairs):
-    return {pair: Fraction(1, len(pairs)) for pair in pairs}
-
-
-@settings(max_examples=200, deadline=None)
-@given(stretches(3, 12), st.integers(1, 12), st.integers(1, 6), st.integers(0, 8))
-def test_reference_is_exactly_uniform(valid, distance, min_offset, max_offset):
-    """Each admissible pair has the same probability, as a fraction, and no other has any."""
-    ranges = ranges_of(valid, 3)
-    starts = [first + i for first, width in ranges for i in range(width)]
-    pairs = list(combinations_with_replacement(starts, 2))
-    distant = [(early, late) for early, late in pairs if late - early >= distance]
-    assert probabilities(list(distant_pieces(ranges, distance))) == uniform(distant)
-    near = [
-        (early, late)
-        for early, late in pairs
-        if min_offset <= late - early <= max_offset
-        and any(first <= early and late < first + width for first, width in ranges)
-    ]
-    assert probabilities(list(near_pieces(ranges, min_offset, max_offset))) == uniform(near)
-
-
-# The seeds are fixed, so a test below always gives the same p. Were the draws not uniform it would
-# be close to zero; uniform draws give one below this for one seed in a thousand.
-LEAST_P = 1e-3
-
-
-def p_of_uniform(counts) -> float:
-    return scipy.stats.chisquare(counts).pvalue
-
-
-@pytest.mark.parametrize("valid", [None, [[(0, 4), (5, 13), (14, 17), (18, 29)]]])
-@pytest.mark.parametrize("kind", ["positive", "hard", "super_hard"])
-def test_starts_are_uniform_over_the_admissible_pairs(kind, valid):
-    clip, gap, offset = 4, 2, 2
-    media = ClipStarts.in_ticks(
-        torch.tensor([29 if valid else 15]), clip=clip, min_gap=gap, min_offset=offset, valid=valid
-    )
-    drawn = media.draw(seed=3, draws=40000, proportions={kind: 1})
-    ranges = ranges_of(valid[0] if valid else [(0, 15)], clip)
-    starts = [(r, first + i) for r, (first, width) in enumerate(ranges) for i in range(width)]
-    admissible = {
-        "positive": lambda shift, one_range: shift == 0,
-        "hard": lambda shift, one_range: shift >= clip + gap,
-        "super_hard": lambda shift, one_range: one_range and offset <= shift < clip,
-    }[kind]
-    pairs = {
-        (video, audio)
-        for range1, video in starts
-        for range2, audio in starts
-        if admissible(abs(video - audio), range1 == range2)
-    }
-    counts = Counter(zip(drawn.video_start[0].tolist(), drawn.audio_start[0].tolist(), strict=True))
-    assert counts.keys() == pairs and not drawn.fallback.any()
-    assert p_of_uniform(list(counts.values())) > LEAST_P
-
-
-def test_easy_partners_and_starts_are_uniform_and_independent():
-    media = ClipStarts.in_ticks(torch.full((4,), 12), clip=3, min_gap=0, min_offset=1)
-    drawn = media.draw(torch.tensor([2]), seed=1, draws=60000, proportions={"easy": 1})
-    columns = (drawn.audio_media[0], drawn.video_start[0], drawn.audio_start[0])
-    counts = Counter(zip(*(column.tolist() for column in columns), strict=True))
-    assert counts.keys() == {(m, v, a) for m in (0, 1, 3) for v in range(10) for a in range(10)}
-    assert p_of_uniform(list(counts.values())) > LEAST_P
-
-
-def test_kinds_have_their_proportions():
-    proportions = {"positive": 0.4, "easy": 0.3, "hard": 0.2, "super_hard": 0.1}
-    drawn = sample_clip_offsets(
-        seconds(9, 9), torch.tensor([0]), clip_s=1, seed=5, draws=40000, proportions=proportions
-    )
-    counts = torch.bincount(drawn.kind[0], minlength=4).double()
-    expected = 40000 * torch.tensor(list(proportions.values()), dtype=torch.float64)
-    assert scipy.stats.chisquare(counts, expected).pvalue > LEAST_P
-
-
-@pytest.mark.parametrize(
-    ("first", "second"),
-    [
-        ({"seed": 1}, {"seed": 2}),
-        ({"epoch": 0}, {"epoch": 1}),
-        ({"media": 0}, {"media": 1}),
-        ({"first_draw": 0}, {"first_draw": 20000}),
-    ],
-)
-def test_draws_of_different_keys_are_independent(first, second):
-    media = ClipStarts.in_ticks(
-        torch.tensor([10, 10]), clip=1, min_gap=0, min_offset=1, media_ids=torch.tensor([7, 8])
-    )
-
-    def starts(media_index=0, **key):
-        key = {"seed": 0, "epoch": 0, **key}
-        query = torch.tensor([key.pop("media", media_index)])
-        return media.draw(query, draws=20000, proportions={"positive": 1}, **key).video_start[0]
-
-    table = torch.bincount(starts(**first) * 10 + starts(**second), minlength=100)
-    assert p_of_uniform(table) > LEAST_P
-
-
 @settings(max_examples=100, deadline=None)
 @given(
     order=st.permutations(range(40)),
@@ -305,6 +175,20 @@ def test_media_that_come_or_go_change_no_draw_of_the_others():
     fewer = sample_clip_offsets(durations[kept], clip_s=1.0, media_ids=ids[kept], **options)
     assert torch.equal(everything.video_start, fewer.video_start)
     assert torch.equal(everything.audio_start, fewer.audio_start)
+
+
+@pytest.mark.kernels("cpu")  # another process has the CPU kernels
+def test_another_process_with_other_threads_draws_the_same_bits():
+    threads, context = torch.get_num_threads(), multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(2, mp_context=context) as processes:
+        found = list(processes.map(draw_with_threads, (1, 3)))
+    try:
+        expected = draw_with_threads(2)
+    finally:
+        torch.set_num_threads(threads)
+    for drawn in found:
+        for values, others in zip(drawn, expected, strict=True):
+            np.testing.assert_array_equal(values, others)
 
 
 def test_threads_and_random_state_do_not_matter():
@@ -422,158 +306,10 @@ def test_empty_requests():
     assert sample_clip_offsets(seconds(2, 3), clip_s=1.0, seed=0, draws=0).kind.shape == (2, 0)
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"durations_s": torch.ones(2)}, "durations_s is torch.float32"),
-        (
-            {"durations_s": seconds(5, 0.5)},
-            r"durations_s\[1\] is 0.5, expected .* 1.0, to 1000000.0",
-        ),
-        ({"durations_s": seconds(5, math.nan)}, r"durations_s\[1\] is nan"),
-        ({"durations_s": seconds(math.inf)}, r"durations_s\[0\] is inf"),
-        pytest.param(
-            {"query": torch.tensor([2])},
-            "query is 2, expected an index below the number of media, 2",
-            marks=pytest.mark.kernels("cpu"),  # a device finds it by other means
-        ),
-        pytest.param(
-            {"query": torch.tensor([-1])},
-            "query is -1, expected an index",
-            marks=pytest.mark.kernels("cpu"),
-        ),
-        ({"query": torch.tensor([0.0])}, "query is torch.float32"),
-        ({"query": torch.tensor(0)}, r"query is torch.int64 of shape \(\), expected 1-D"),
-        ({"media_ids": torch.tensor([1])}, r"media_ids is .* \(1,\), expected one .* \(2,\)"),
-        ({"valid_s": [[(0, 5)]]}, "valid_s has 1 elements, expected one per duration"),
-        ({"valid_s": [[(0, 5)], [(2, 6.1)]]}, r"valid_s\[1\] has \(2, 6.1\), expected .* 6.0"),
-        ({"valid_s": [[(3, 2)], [(0, 6)]]}, r"valid_s\[0\] has \(3, 2\)"),
-        ({"valid_s": [[(0, 2), (2, 4)], [(0, 6)]]}, r"valid_s\[0\] has \(2, 4\), .* apart"),
-        ({"valid_s": [[(0, math.nan)], [(0, 6)]]}, r"valid_s\[0\] has \(0, nan\)"),
-        ({"valid_s": [[(0, 2)], []]}, r"valid_s\[1\] has 0 stretches and none with room"),
-        ({"valid_s": [[(0, 0.5)], [(0, 6)]]}, r"valid_s\[0\] has 1 stretches"),
-        ({"clip_s": 0.0}, "clip_s is 0.0, expected 1e-06 to"),
-        ({"snap_s": -1.0}, "snap_s is -1.0"),
-        ({"min_gap_s": -0.1}, "min_gap_s is -0.1"),
-        ({"min_offset_s": math.inf}, "min_offset_s is inf"),
-        ({"epoch": -1}, "epoch is -1, expected 0 to 2147483647"),
-        ({"draws": -1}, "draws is -1"),
-        ({"draws": 2, "first_draw": 2**32 - 1}, "draws is 2, expected 0 to 1"),
-        ({"first_draw": -1}, "first_draw is -1"),
-        ({"seed": 2**64}, "seed is 18446744073709551616"),
-        ({"seed": 0.5}, "seed is 0.5, expected an integer"),
-        ({"proportions": {}}, "expected finite weights"),
-        ({"proportions": {"harder": 1}}, r"proportions names \['harder'\]"),
-        ({"proportions": {"hard": 0}}, "expected finite weights"),
-        ({"proportions": {"hard": math.nan}}, "expected finite weights"),
-        ({"proportions": {"hard": -1, "easy": 2}}, "expected finite weights"),
-    ],
-)
-def test_bad_input_is_named(change, message):
-    arguments = {"durations_s": seconds(5, 6), "clip_s": 1.0, "seed": 0, **change}
-    with pytest.raises(ValueError, match=message):
-        sample_clip_offsets(arguments.pop("durations_s"), **arguments)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"durations": seconds(5)}, r"durations is torch.float64 of shape \(1,\), expected \(N,\)"),
-        (
-            {"durations": torch.tensor([9])},
-            r"durations\[0\] is 9, expected .* 10, to 9007199254740992",
-        ),
-        ({"clip": 0}, "clip is 0, expected an integer, 1 to"),
-        ({"snap": 0}, "snap is 0, expected an integer, 1 to"),
-        ({"min_gap": -1}, "min_gap is -1, expected an integer, 0 to"),
-        ({"min_offset": 2**60}, "min_offset is 1152921504606846976"),
-        ({"valid": [[(0, 21)]]}, r"valid\[0\] has \(0, 21\), expected .* 20"),
-        ({"valid": [[(1, 11)]], "snap": 8}, r"valid\[0\] has 1 stretches and none with room"),
-        ({"valid": [[(0.5, 12)]]}, "valid has fractions of a tick, expected integers"),
-        ({"clip": 1.5}, "clip is 1.5, expected an integer, 1 to"),
-        ({"durations": torch.full((2000,), 2**53)}, r"durations give 2\^62 starts or more"),
-    ],
-)
-def test_bad_ticks_are_named(change, message):
-    arguments = {"durations": torch.tensor([20]), "clip": 10, "min_gap": 1, "min_offset": 1}
-    with pytest.raises(ValueError, match=message):
-        ClipStarts.in_ticks(**{**arguments, **change})
-
-
-TABLE = {
-    "media": torch.tensor([[3, 0, 0, 0], [4, 1, 0, 50], [0, 3, 0, 110]]),
-    "ranges": torch.tensor([[0, 0], [0, 50], [90, 60], [0, 110]]),
-    "query": torch.tensor([1, 0, 1]),
-    "hard_distance": 20,
-    "min_offset": 2,
-    "max_offset": 9,
-    "kind_bound": [2**30, 2**31, 3 * 2**30, 2**32],
-    "seed": 7,
-    "epoch": 1,
-    "first_draw": 0,
-    "draws": 4,
-}
-
-
-@pytest.mark.parametrize("device", ["cpu", "meta"])
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"media": torch.zeros(3, 4)}, r"media is torch.float32 of shape \(3, 4\), expected"),
-        ({"media": torch.tensor([0, 1])}, r"media is torch.int64 of shape \(2,\)"),
-        (
-            {"media": torch.zeros(0, 4).long()},
-            r"media is .* \(0, 4\), expected .* \(1 or more, 4\)",
-        ),
-        ({"ranges": torch.zeros(3, 3).long()}, r"ranges is torch.int64 of shape \(3, 3\)"),
-        ({"query": torch.tensor([1], dtype=torch.int32)}, "query is torch.int32"),
-        ({"hard_distance": 0}, "hard_distance is 0, expected 1 to"),
-        ({"min_offset": 0}, "min_offset is 0, expected 1 to"),
-        ({"max_offset": -1}, "max_offset is -1, expected 0 to"),
-        ({"epoch": 2**31}, "epoch is 2147483648, expected 0 to 2147483647"),
-        ({"first_draw": 2**32}, "first_draw is 4294967296"),
-        ({"draws": -3}, "draws is -3"),
-        ({"kind_bound": [1, 2, 2**32]}, "kind_bound is .* expected 4 ascending"),
-        ({"kind_bound": [5, 2, 3, 2**32]}, "kind_bound is .* expected 4 ascending"),
-        ({"kind_bound": [-1, 2, 3, 2**32]}, "kind_bound is .* expected 4 ascending"),
-    ],
-)
-def test_the_operator_and_its_fake_refuse_alike(device, change, message):
-    arguments = {
-        k: v.to(device) if isinstance(v, torch.Tensor) else v
-        for k, v in {**TABLE, **change}.items()
-    }
-    with pytest.raises(ValueError, match=message):
-        torch.ops.avts.clip_offset(**arguments)
-
-
-@pytest.mark.kernels("cpu")  # a device finds it by other means
-@pytest.mark.parametrize(
-    "first_range", [[0, 1, 4], [-1, 1, 3], [0, 1, 1], [0, 4, 3], [2, 1, 3], [0, 1, 2**62]]
-)
-def test_a_broken_table_is_refused_before_it_leads_out_of_memory(first_range):
-    media = TABLE["media"].clone()
-    media[:, 1] = torch.tensor(first_range)
-    with pytest.raises(ValueError, match=r"medium [01] is too short for a clip"):
-        torch.ops.avts.clip_offset(**{**TABLE, "media": media})
-
-
-def test_opcheck_and_compile():
-    torch.library.opcheck(torch.ops.avts.clip_offset.default, tuple(TABLE.values()))
-
+def test_compiled_draws_are_the_same():
     def draw(durations_s):
         return sample_clip_offsets(durations_s, clip_s=1.0, seed=3, proportions=EACH_KIND)
 
     durations = seconds(4, 5, 6)
     compiled = torch.compile(draw, fullgraph=True, backend="aot_eager")
     assert same(compiled(durations), draw(durations))
-
-
-@pytest.mark.kernels("cpu")  # a device finds it by other means
-def test_a_compiled_draw_refuses_a_short_medium():
-    @torch.compile(fullgraph=True, backend="aot_eager")
-    def draw(durations_s):
-        return sample_clip_offsets(durations_s, clip_s=1.0, seed=3, proportions=EACH_KIND)
-
-    with pytest.raises(ValueError, match="medium 1 is too short for a clip"):
-        draw(seconds(4, 0.5, 6))
