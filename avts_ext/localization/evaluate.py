@@ -37,7 +37,7 @@ from avts_ext.localization.protocols import (
     score_map,
     success_auc,
 )
-from avts_ext.localization.readout import locate_sources
+from avts_ext.localization.readout import agreement, locate_sources
 from avts_ext.localization.scores import boxes_at
 from avts_ext.models.avts import AVTS
 from avts_ext.world.scene import FPS as WORLD_FPS
@@ -49,6 +49,7 @@ Floats = NDArray[np.floating]
 READOUTS = {"contrast": True, "plain": False}
 CONTROLS = ("wrong audio", "no audio", "centre", "whole picture", "motion")
 OWN, UNTRAINED, _RANDOM_WRONG = "own", "random network", "random network, wrong audio"
+_VERSIONS = {"detection-ap": 2, "detection-max-f1": 2}  # all others are at 1
 # Seconds of an annotated clip around the annotated picture that are looked at.
 _AROUND_S = 3.0
 
@@ -148,8 +149,10 @@ def score_cases(
     following = cases[0]()
     for make in tqdm([*cases[1:], cases[0]], desc="localization", unit="video"):
         case, following = following, make()
+        agreements = _agreements(trained, untrained, case, following.waveform)
         for key, maps in _all_maps(trained, untrained, case, following.waveform, sharpen).items():
-            table.setdefault(key, []).append(_score(case, maps))
+            scores = _score(case, maps, agreements.get(key[1]))
+            table.setdefault(key, []).append(scores)
     results = []
     for readout in READOUTS:
         found = {
@@ -159,7 +162,7 @@ def score_cases(
         for name, own in found[OWN].items():
             results.append(
                 Result(
-                    f"{name}, {readout}/1",
+                    f"{name}, {readout}/{_VERSIONS.get(name, 1)}",
                     own.value,
                     own.n,
                     (seed,),
@@ -180,11 +183,13 @@ class _CaseScores:
         maps: of each scored picture.
         on_silent: (K,) whether the peak is on the silent object and not on the sounding one.
         moves: (K,) whether the silent object moves at least as much.
+        agreement: of picture and sound over the recording; None where none is heard.
     """
 
     maps: list[MapScore]
     on_silent: NDArray[np.bool_]
     moves: NDArray[np.bool_]
+    agreement: float | None
 
 
 @dataclass(frozen=True)
@@ -226,22 +231,31 @@ def _all_maps(
     return maps
 
 
+def _agreements(trained: AVTS, untrained: AVTS, case: Case, foreign: Tensor) -> dict[str, float]:
+    """By condition, of those with a sound."""
+    sounds = [case.waveform, _of_length(foreign, len(case.waveform))]
+    own, wrong = agreement(trained, case.frames, sounds)
+    random, random_wrong = agreement(untrained, case.frames, sounds)
+    return {OWN: own, "wrong audio": wrong, UNTRAINED: random, _RANDOM_WRONG: random_wrong}
+
+
 def _of_length(waveform: Tensor, n_samples: int) -> Tensor:
     """Cut, or repeated, to a length."""
     return waveform.repeat(-(-n_samples // len(waveform)))[:n_samples]
 
 
-def _score(case: Case, maps: Floats) -> _CaseScores:
+def _score(case: Case, maps: Floats, agreement: float | None) -> _CaseScores:
     scores = [score_map(*pair) for pair in zip(maps, case.truth, strict=True)]
     if case.silent is None:
         none = np.zeros(len(scores), bool)
-        return _CaseScores(scores, none, none)
+        return _CaseScores(scores, none, none, agreement)
     peaks = maps.reshape(len(maps), -1).argmax(1)
     on_silent = case.silent.reshape(len(maps), -1)[np.arange(len(maps)), peaks]
     changes = motion(case.frames)[torch.from_numpy(case.scored)].numpy()
     moved = [(changes * part).sum((1, 2)) for part in (case.truth > 0, case.silent)]
     on_source = np.array([score.pointing for score in scores])
-    return _CaseScores(scores, on_silent & ~on_source, moved[1] >= moved[0])
+    moves = moved[1] >= moved[0]
+    return _CaseScores(scores, on_silent & ~on_source, moves, agreement)
 
 
 def _figures(
@@ -279,10 +293,11 @@ def _mean(groups: Sequence[NDArray[np.bool_]]) -> _Figure:
 
 def _detection(sounding: list[_CaseScores], silent: list[_CaseScores]) -> tuple[float, float]:
     """With every recording once as it is and once with the sound of another one."""
-    best = [max(case.maps, key=lambda score: score.strength) for case in [*sounding, *silent]]
+    cases = [*sounding, *silent]
+    best = [max(case.maps, key=lambda score: score.strength) for case in cases]
     sounds = np.arange(len(best)) < len(sounding)
     right = sounds & np.array([score.ciou >= SUCCESS for score in best])
-    return detection_scores(np.array([score.strength for score in best]), right, sounds)
+    return detection_scores(np.array([case.agreement for case in cases]), right, sounds)
 
 
 def _middle_case(spec: ClipSpec, info: MediaInfo, truth: Floats) -> Case:

@@ -13,11 +13,12 @@ Of a map and the truth of a picture, a map g in [0, 1] of where annotators saw t
   so that neither a cautious nor a generous map gains by it. The truth helps here.
 - "pointing/1": the highest pixel lies where g > 0 (Zhang et al., "Top-Down Neural Attention by
   Excitation Backprop", IJCV 2018).
-- "detection-ap/1", "detection-max-f1/1": with pictures whose sound comes from nowhere in them. A
-  picture is claimed when its map's strength reaches a threshold; a claim is right when the sound
-  comes from the picture and its cIoU is at least 0.5. Average precision, and the greatest F1, over
-  thresholds (after Mo and Morgado, "A Closer Look at Weakly-Supervised Audio-Visual Source
-  Localization", NeurIPS 2022).
+- "detection-ap/2", "detection-max-f1/2": with recordings whose sound comes from nowhere in them. A
+  recording is claimed when the agreement of its picture and sound (`readout.agreement`) reaches a
+  threshold; a claim is right when the sound comes from the picture and the cIoU of its strongest
+  map is at least 0.5. Average precision, and the greatest F1, over thresholds (after Mo and
+  Morgado, "A Closer Look at Weakly-Supervised Audio-Visual Source Localization", NeurIPS 2022).
+  Version 1 claimed by the height of the strongest map, which says where, not whether.
 """
 
 from __future__ import annotations
@@ -129,23 +130,23 @@ def success_auc(cious: Sequence[float] | Floats) -> float:
     return float(((shares[1:] + shares[:-1]) / 2).mean())
 
 
-def detection_scores(strength: Floats, right: Bools, sounding: Bools) -> tuple[float, float]:
+def detection_scores(confidence: Floats, right: Bools, sounding: Bools) -> tuple[float, float]:
     """Average precision and greatest F1 of claims that a picture shows the source, and where.
 
     Args:
-        strength: (N,) of each picture's map; those of at least some threshold are claimed.
+        confidence: (N,) of each picture; those of at least some threshold are claimed.
         right: (N,) whether the map has found the source; False where there is none.
         sounding: (N,) whether the sound comes from the picture, at least once.
 
     Returns:
         Both in [0, 1]. Recall counts right claims among all pictures that sound.
     """
-    if not (strength.shape == right.shape == sounding.shape) or strength.ndim != 1:
-        raise ValueError("right, sounding: expected the shape of strength, (N,)")
+    if not (confidence.shape == right.shape == sounding.shape) or confidence.ndim != 1:
+        raise ValueError("right, sounding: expected the shape of confidence, (N,)")
     if not sounding.any() or (right & ~sounding).any():
         raise ValueError("sounding: expected some True, and wherever right is")
-    thresholds = np.unique(strength)[::-1]
-    claimed = strength[None, :] >= thresholds[:, None]
+    thresholds = np.unique(confidence)[::-1]
+    claimed = confidence[None, :] >= thresholds[:, None]
     hits = (claimed & right).sum(1)
     precision, recall = hits / claimed.sum(1), hits / sounding.sum()
     average = float((np.diff(recall, prepend=0.0) * precision).sum())

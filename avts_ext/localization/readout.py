@@ -37,6 +37,7 @@ from avts_ext.models.avts import AVTS
 
 __all__ = [
     "SoundMaps",
+    "agreement",
     "average_windows",
     "blur",
     "contrast_embeddings",
@@ -173,6 +174,33 @@ def locate_sources(
         steps = torch.arange(len(mean), dtype=torch.float64) * step + grid.first[0]
         found.append(SoundMaps(mean, steps / float(model.config.clip.fps)))
     return found
+
+
+def agreement(
+    model: AVTS, frames: Tensor, waveforms: Sequence[Tensor], *, batch_size: int = 32
+) -> list[float]:
+    """Whether sounds come from a picture at all: what the maps divide among its places.
+
+    Args:
+        model: a `models.AVTS`.
+        frames: (F, H, W, 3) uint8 at the model's frame rate, at least one clip long.
+        waveforms: each (S,) float32, as for `locate_sources`.
+        batch_size: clips at a time; does not change the result.
+
+    Returns:
+        For each waveform the mean cosine, in [-1, 1], of the embeddings of picture and sound over
+        all clips of the recording.
+    """
+    clip, step = model.config.clip, int(cell_grid(model.video).stride[0])
+    _check_recording(clip, frames, waveforms, {})
+    clips = frames.unfold(0, clip.n_frames, step).permute(0, 4, 1, 2, 3)
+    with inference(model):
+        pictures = torch.cat([model.embed_video(part) for part in clips.split(batch_size)])
+        sounds = [
+            model.embed_audio(sound_windows(waveform, clip, step, len(clips)))
+            for waveform in waveforms
+        ]
+    return [float(F.cosine_similarity(pictures, sound).mean()) for sound in sounds]
 
 
 def contrast_embeddings(embeddings: Tensor, step_s: float) -> Tensor:

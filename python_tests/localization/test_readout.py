@@ -11,6 +11,7 @@ from avts_ext.localization.controls import centre_maps
 from avts_ext.localization.geometry import CellGrid
 from avts_ext.localization.readout import (
     SoundMaps,
+    agreement,
     average_windows,
     blur,
     contrast_embeddings,
@@ -85,6 +86,20 @@ def test_points_at_what_is_heard(sign, peak, batch_size):
     assert peaks(found) == [peak] * 8
     assert found.times_s.tolist() == [k / 4 for k in range(8)]
     assert model.training
+
+
+@pytest.mark.parametrize("batch_size", [1, 32])
+def test_agreement_by_hand(batch_size):
+    model = Fake().paint()
+    model.norm = nn.Identity()
+    # Red is 150, green 250, in both time steps; a steady sound is (1, 1, 0, 0) or (0, 0, 1, 1).
+    sounds = [torch.ones(1600), -torch.ones(1600)]
+    red, green = agreement(model, scene(), sounds, batch_size=batch_size)
+    length = (2 * (150**2 + 250**2)) ** 0.5
+    assert red == pytest.approx(2 * 150 / (length * 2**0.5), rel=1e-5)
+    assert green == pytest.approx(2 * 250 / (length * 2**0.5), rel=1e-5)
+    with pytest.raises(ValueError, match="waveform"):
+        agreement(model, scene(), [torch.zeros(1599)])
 
 
 def test_without_sound_points_at_the_brightest():
