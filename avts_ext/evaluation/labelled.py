@@ -117,7 +117,7 @@ def open_labelled(
     root, published = Path(root), data_set(name)
     listed = [row for row in published.read(root) if set(row.splits) & set(rules.splits)]
     altered = [text for row in listed for text in rules.contradictions(row)]
-    altered += _shared_sources(listed, rules)
+    altered += rules.mislabelled(listed) + _shared_sources(listed, rules)
     if altered:
         raise ValueError(
             f"{name}: the lists in {str(root)!r} are not the published ones: {altered[0]} "
@@ -151,12 +151,14 @@ class _Rules:
         folds: makes them from rows and labels.
         contradictions: what in a row contradicts itself, in words.
         parts_sources: whether files of one source may be on both sides of a fold.
+        mislabelled: what contradicts other rows, in words.
     """
 
     splits: tuple[str, ...]
     folds: Callable[[Sequence[ManifestRow], NDArray[np.int64]], list[Fold]]
     contradictions: Callable[[ManifestRow], list[str]]
     parts_sources: bool = False
+    mislabelled: Callable[[Sequence[ManifestRow]], list[str]] = lambda _rows: []
 
 
 def _leave_one_out(rows: Sequence[ManifestRow], labels: NDArray[np.int64]) -> list[Fold]:
@@ -204,6 +206,20 @@ def _esc50_contradictions(row: ManifestRow) -> list[str]:
     return [] if row.source == source else [f"{name} is listed with source {row.source}"]
 
 
+def _esc50_mislabelled(rows: Sequence[ManifestRow]) -> list[str]:
+    """Files whose names tell the same target have the same category."""
+    targets = [Path(row.path).stem.rpartition("-")[2] for row in rows]
+    categories: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
+    for target, row in zip(targets, rows, strict=True):
+        categories[target][row.labels[0]] += 1
+    usual = {target: found.most_common(1)[0][0] for target, found in categories.items()}
+    return [
+        f"{row.path} is listed as {row.labels[0]}, others of target {target} as {usual[target]}"
+        for target, row in zip(targets, rows, strict=True)
+        if row.labels[0] != usual[target]
+    ]
+
+
 def _ucf101_contradictions(row: ManifestRow) -> list[str]:
     """Test split k holds the groups 7 k - 6 to 7 k of every class, and training all others."""
     group = re.search(r"_g(\d+)_c\d+$", Path(row.path).stem)
@@ -224,7 +240,9 @@ def _both_sides(row: ManifestRow) -> list[str]:
 _ESC50_SPLITS = tuple(f"fold{k}" for k in range(1, 6))
 _PARTITIONS = tuple(f"{kind}{k}" for k in (1, 2, 3) for kind in ("train", "test"))
 _RULES = {
-    "esc50": _Rules(_ESC50_SPLITS, _leave_one_out, _esc50_contradictions),
+    "esc50": _Rules(
+        _ESC50_SPLITS, _leave_one_out, _esc50_contradictions, mislabelled=_esc50_mislabelled
+    ),
     "dcase2014": _Rules(("train", "test"), _one_train_and_test, _both_sides),
     "ucf101": _Rules(_PARTITIONS, _three_partitions, _ucf101_contradictions),
     # Clips of one film are in both by design, as long as they come from different videos.

@@ -82,6 +82,10 @@ def change(lines, old, new):
         (lambda x: change(x, "1-110000-A-0.wav,1,", "2-110000-A-0.wav,2,"), "different parts"),
         (lambda x: change(x, ",True,110000,A", ",True,999999,A"), "source 999999"),
         (lambda x: change(x, "1-110000-A-0.wav", "bark.wav"), "bark is no name of the set"),
+        (
+            lambda x: change(x, "1-110000-A-0.wav,1,0,class_00", "1-110000-A-0.wav,1,0,class_01"),
+            "1-110000-A-0.wav is listed as class_01, others of target 0 as class_00",
+        ),
     ],
 )
 def test_an_altered_fold_file_is_never_scored(tmp_path, alter, message):
