@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from avts_ext._extension import _C
-from avts_ext.ops._library import LIBRARY, TAGS
+from avts_ext.ops._library import LIBRARY, TAGS, batch_first
 from avts_ext.ops.log_mel_spec import PCEN_FIRST_MEAN, pcen_options, spec_of
 
 # `energies` are what log_mel gives for the same spec, whose key is `spec`; so are `lengths`.
@@ -90,19 +90,29 @@ def _second_order(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     raise NotImplementedError("log_mel_spectrogram has no second derivative")
 
 
-for _name, _kernel, _fake, _setup, _gradient in (
-    ("log_mel_pcen", _pcen, _pcen_fake, _setup_context, _autograd),
+def _pcen_vmap(info: Any, in_dims: tuple[Any, ...], *inputs: Any) -> tuple[Tensor, int]:
+    return torch.ops.avts.log_mel_pcen(*batch_first(info.batch_size, in_dims, inputs)), 0
+
+
+def _pcen_backward_vmap(info: Any, in_dims: tuple[Any, ...], *inputs: Any) -> tuple[Tensor, int]:
+    return torch.ops.avts.log_mel_pcen_backward(*batch_first(info.batch_size, in_dims, inputs)), 0
+
+
+for _name, _kernel, _fake, _setup, _gradient, _vmap in (
+    ("log_mel_pcen", _pcen, _pcen_fake, _setup_context, _autograd, _pcen_vmap),
     (
         "log_mel_pcen_backward",
         _pcen_backward,
         _pcen_backward_fake,
         _setup_second_order,
         _second_order,
+        _pcen_backward_vmap,
     ),
 ):
     LIBRARY.impl(_name, _kernel, "CPU")
     torch.library.register_fake(f"avts::{_name}", _fake, lib=LIBRARY)
     torch.library.register_autograd(f"avts::{_name}", _gradient, setup_context=_setup, lib=LIBRARY)
+    torch.library.register_vmap(f"avts::{_name}", _vmap, lib=LIBRARY)
 
 
 def pcen_numpy(

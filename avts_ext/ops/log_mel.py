@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avts_ext.ops._library import LIBRARY, TAGS
+from avts_ext.ops._library import LIBRARY, TAGS, batch_first
 from avts_ext.ops._pcen_operator import pcen_numpy
 from avts_ext.ops.log_mel_spec import PCEN_FIRST_MEAN, LogMelSpec, kernel_of, spec_of
 
@@ -246,25 +246,14 @@ def _second_order(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     raise NotImplementedError("log_mel_spectrogram has no second derivative")
 
 
-def _batch_first(size: int, dims: tuple[Any, ...], values: tuple[Any, ...]) -> list[Any]:
-    """The tensors among an operator's arguments, all with the mapped dimension first."""
-
-    def moved(dim: int | None, value: Any) -> Any:
-        if not isinstance(value, Tensor):
-            return value
-        return value.expand(size, *value.shape) if dim is None else value.movedim(dim, 0)
-
-    return [moved(*pair) for pair in zip(dims, values, strict=True)]
-
-
 def _log_mel_vmap(info: Any, in_dims: tuple[Any, ...], *inputs: Any) -> tuple[Any, Any]:
-    mapped = _batch_first(info.batch_size, in_dims, inputs)
+    mapped = batch_first(info.batch_size, in_dims, inputs)
     save_mel = inputs[-1]
     return torch.ops.avts.log_mel(*mapped), (0, 0 if save_mel else None)
 
 
 def _log_mel_backward_vmap(info: Any, in_dims: tuple[Any, ...], *inputs: Any) -> tuple[Tensor, int]:
-    mapped = _batch_first(info.batch_size, in_dims, inputs)
+    mapped = batch_first(info.batch_size, in_dims, inputs)
     return torch.ops.avts.log_mel_backward(*mapped), 0
 
 
@@ -325,13 +314,16 @@ def log_mel_spectrogram(
 
     Raises:
         ValueError: an option is out of its range, an item is too short for one frame or for the
-            reflection, or does not lie within its row.
+            reflection, or does not lie within its row; or the spec has ``pcen`` and the waveform
+            is on a GPU.
         TypeError: the waveform is of another type.
     """
     if spec is None:
         spec = _spec_with(tuple(options.items())) if options else _DEFAULT
     elif options:
         raise ValueError(f"options are {sorted(options)}, expected none beside a spec")
+    if spec.pcen is not None and waveform.is_cuda:
+        raise ValueError(f"waveform is on {waveform.device}, expected the CPU with pcen")
     save_mel = torch.is_grad_enabled() and waveform.requires_grad
     inputs = (waveform, starts, lengths, -1 if clip_length is None else clip_length)
     if save_mel or torch.compiler.is_compiling():

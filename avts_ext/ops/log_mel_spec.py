@@ -101,7 +101,8 @@ class LogMelSpec:
         top_db: raise values further than this below the item's largest to that distance, in
             decibels of x whatever the logarithm; None: do not. An item with a NaN becomes NaN.
         pcen: normalise each filter by its recent mean, see :class:`Pcen`; wants ``log="none"``. A
-            NaN then spoils the later frames of its item too. CPU only.
+            NaN then spoils the later frames of its item too. CPUs only: a waveform on a GPU is
+            refused.
         mean: subtracted at the very end,
         std: then divided by.
         layout: "mel_time" or "time_mel".

@@ -4,6 +4,7 @@ import librosa
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from avts_ext.ops.log_mel import log_mel_spectrogram, log_mel_spectrogram_numpy
 from avts_ext.ops.log_mel_spec import LogMelSpec, Pcen
@@ -153,6 +154,24 @@ def test_compiles_and_exports():
     assert torch.equal(program.module()(x.detach()), transform(x))
 
 
+def test_vmap_is_a_batch():
+    x, spec = torch.randn(3, 2, 3000), pcen_spec()
+    lengths = torch.tensor([3000, 2000])
+
+    def function(x):
+        return log_mel_spectrogram(x, spec, lengths=lengths)
+
+    expected = torch.stack([function(item) for item in x])
+    assert torch.equal(torch.vmap(function)(x), expected)
+    assert torch.equal(torch.vmap(function, in_dims=2)(x.permute(1, 2, 0)), expected)
+    item = x[0].clone().requires_grad_()
+    values = function(item)
+    grads = torch.randn(3, *values.shape)
+    expected = [torch.autograd.grad(values, item, g, retain_graph=True)[0] for g in grads]
+    (batched,) = torch.autograd.grad(values, item, grads, is_grads_batched=True)
+    assert torch.equal(batched, torch.stack(expected))
+
+
 def test_second_derivative_is_refused():
     x = torch.randn(1000, requires_grad=True)
     values = log_mel_spectrogram(x, pcen_spec())
@@ -179,3 +198,10 @@ def test_bad_options_are_named(change, message):
 def test_a_logarithm_beside_it_is_refused():
     with pytest.raises(ValueError, match="log is 'ln_add', expected 'none' with pcen"):
         LogMelSpec(pcen=Pcen())
+
+
+def test_gpus_are_refused():
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        waveform = torch.empty(2, 3000, device="cuda")
+        with pytest.raises(ValueError, match=r"waveform is on cuda.*, expected the CPU with pcen"):
+            log_mel_spectrogram(waveform, pcen_spec())
