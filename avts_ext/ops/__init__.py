@@ -3,9 +3,9 @@
 from avts_ext.ops import _cuda  # noqa: F401, registers kernels
 from avts_ext.ops.clip_offset import ClipOffsets, ClipStarts, PairKind, sample_clip_offsets
 from avts_ext.ops.log_mel import log_mel_spectrogram
+from avts_ext.ops.sync_diagnostics import SyncDiagnostics
 from avts_ext.ops.sync_loss import (
     MinedNegatives,
-    SyncDiagnostics,
     mine_hardest_negatives,
     mine_negatives,
     sync_contrastive_loss,

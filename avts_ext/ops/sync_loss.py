@@ -19,8 +19,6 @@ all gradients NaN.
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -28,6 +26,7 @@ from torch import Tensor
 
 from avts_ext.ops import _sync_operators
 from avts_ext.ops.clip_offset import PairKind
+from avts_ext.ops.sync_diagnostics import SyncDiagnostics, diagnostics_of
 from avts_ext.ops.sync_options import (
     MININGS,
     OBJECTIVES,
@@ -50,42 +49,6 @@ class MinedNegatives(NamedTuple):
     video_kind: Tensor
     audio_negative: Tensor
     audio_kind: Tensor
-
-
-@dataclass(frozen=True)
-class SyncDiagnostics:
-    """What a loss was made of, for a training monitor.
-
-    Attributes:
-        loss: its value.
-        chance: its least value while all distances (or logits) are equal, that is while nothing has
-            been learned: margin^2 / 4 for the margin loss with a squared hinge. For InfoNCE with
-            rows of different numbers of pairs, an upper bound.
-        pairs: number of pairs by kind that are terms ("positive", "easy", "hard", "super_hard").
-        mean_distance: their mean Euclidean distance by kind; NaN where there are none.
-        active_share: share of the negatives' terms above zero; 1 for InfoNCE and sigmoid.
-        rows_without_negative: anchors for which mining found none; their terms are zero.
-    """
-
-    loss: float
-    chance: float
-    pairs: dict[str, int]
-    mean_distance: dict[str, float]
-    active_share: float
-    rows_without_negative: int
-
-    @property
-    def collapse(self) -> float:
-        """Mean distance of positives over that of negatives: 1 when nothing tells them apart.
-
-        Together with a loss at ``chance`` this is the signature of embeddings that have collapsed.
-        """
-        kinds = [kind for kind in self.pairs if kind != "positive" and self.pairs[kind]]
-        total = sum(self.pairs[kind] * self.mean_distance[kind] for kind in kinds)
-        count = sum(self.pairs[kind] for kind in kinds)
-        if not total:
-            return 1.0 if count else math.nan
-        return self.mean_distance["positive"] * count / total
 
 
 def sync_contrastive_loss(
@@ -168,7 +131,7 @@ def sync_loss_with_diagnostics(
     batch, options = _split(video, audio, windows, arguments)
     choices = batch.choices._replace(want_statistics=1)
     outputs = _sync_operators.sync_loss(batch._replace(choices=choices))
-    return outputs.loss, _diagnostics(batch, outputs, options)
+    return outputs.loss, diagnostics_of(outputs, len(video), options)
 
 
 def mine_negatives(
@@ -400,61 +363,3 @@ def _mined_kinds(batch: _sync_operators.Batch, video_rows: Tensor, audio_rows: T
     kind = torch.where(hard, int(PairKind.HARD), int(PairKind.SUPER_HARD))
     kind = torch.where(video_ids == audio_ids, kind, int(PairKind.EASY))
     return torch.where(exists, kind, -1).to(torch.int8)
-
-
-_KIND_NAMES = ("positive", "easy", "hard", "super_hard")
-
-
-def _diagnostics(
-    batch: _sync_operators.Batch, outputs: _sync_operators.Outputs, options: SyncLossOptions
-) -> SyncDiagnostics:
-    numbers = outputs.sums.tolist()[2:]
-    counts, sums = numbers[:4], numbers[4:8]
-    terms, active, weights, rows, rows_without_negative = numbers[8:]
-    means = [
-        total / count if count else math.nan for total, count in zip(sums, counts, strict=True)
-    ]
-    if options.by_distance:
-        active_share = active / terms if terms else 0.0
-        chance = _chance_of_distances(options, weights / terms if terms else 0.0)
-    else:
-        active_share = 1.0 if terms else 0.0
-        videos = len(batch.video)
-        chance = _chance_of_products(options, counts[0], weights, (videos, rows - videos))
-    return SyncDiagnostics(
-        outputs.loss.item(),
-        chance,
-        dict(zip(_KIND_NAMES, map(int, counts), strict=True)),
-        dict(zip(_KIND_NAMES, means, strict=True)),
-        active_share,
-        int(rows_without_negative),
-    )
-
-
-def _chance_of_distances(options: SyncLossOptions, weight: float) -> float:
-    """Least loss over one common distance, for a mean weight of the negatives' terms."""
-    squared, margin = options.hinge == "squared", options.margin
-    if options.objective == "triplet":
-        return weight * (margin**2 if squared else margin)
-    if squared:
-        return weight * margin**2 / (1 + weight) / 2
-    d = min(weight / 2, margin)
-    return (d**2 + weight * (margin - d)) / 2
-
-
-def _chance_of_products(
-    options: SyncLossOptions, positives: float, weights: float, rows: tuple[float, float]
-) -> float:
-    """Least loss over one common logit."""
-    total = positives + weights
-    if not positives or not total:
-        return 0.0
-    if options.objective == "infonce":
-        used = [
-            n
-            for n, side in zip(rows, ("video", "audio"), strict=True)
-            if options.anchors in ("both", side)
-        ]
-        return sum(math.log(total / n) for n in used) / len(used)
-    negative = weights * math.log(total / weights) if weights else 0.0
-    return (positives * math.log(total / positives) + negative) / (sum(rows) / 2)
