@@ -11,7 +11,10 @@ Times are medians of the CPU time of the calling thread, with one thread; the un
 `torch.mm` of rows x dim x rows in the same run. Peers: the loss as a user writes it in PyTorch,
 with the whole matrix of pairs, eager and, with `--compile`, under torch.compile; and, with
 `--metric-learning`, the batch-hard miner of pytorch-metric-learning. `--threads 2` times
-wall-clock, to be run on an idle machine.
+wall-clock, beside one thread, to be run on an idle machine.
+
+"Of the aim" is how much of the project's aims a line has reached, the least of them if there are
+several, with what it is measured by: below 1 it is missed.
 
 Memory is the peak of the resident set above inputs and gradients during one call.
 """
@@ -121,16 +124,56 @@ def check_equal(video, audio, mode):
         torch.testing.assert_close(x.double(), y, rtol=1e-4, atol=1e-4 * y.abs().max().item())
 
 
+# The project's aims: time in units of torch.mm at most, with and without multiplication of bytes;
+# time in units of "hardest" at most; and how often ours fits at least into a peer's time.
+MM_AIMS = {
+    ("hardest", 1024): (1.0, 1.0),
+    ("hardest", 4096): (0.45, 0.8),
+    ("hardest", 16384): (0.35, 0.65),
+    ("InfoNCE", 4096): (3.5, 3.5),
+    ("all negatives", 4096): (3.5, 3.5),
+}
+HARDEST_AIM = 1.5  # of top-k and semi-hard
+PEER_AIMS = {
+    ("hardest", 64): {"eager": 3, "compiled": 1.5},
+    ("hardest", 256): {"eager": 3, "compiled": 1.5},
+    ("hardest", 4096): {"eager": 20, "batch-hard": 60},
+    ("InfoNCE", 4096): {"compiled": 1.75},
+}
+THREADS_AIM, THREADS_AIM_ROWS = 1.8, 1024  # from so many rows on
+PEERS = ("eager", "compiled", "batch-hard", "one thread")
+
+
+def multiplies_bytes():
+    flags = Path("/proc/cpuinfo")
+    vnni = flags.exists() and "avx512_vnni" in flags.read_text()
+    return vnni and build_info()["cpu_level"] == "avx512"
+
+
+def reached(mode, rows, dim, ratios):
+    """How much of each aim, with which it is compared; 1 or more: all of it."""
+    found = {}
+    if (mode, rows) in MM_AIMS and (dim == 128 or mode == "hardest"):
+        found["mm"] = MM_AIMS[mode, rows][not multiplies_bytes()] / ratios["mm"]
+    if mode in ("top-4", "semi-hard") and "hardest" in ratios:
+        found["hardest"] = HARDEST_AIM / ratios["hardest"]
+    aims = dict(PEER_AIMS.get((mode, rows), {}))
+    if rows >= THREADS_AIM_ROWS:
+        aims["one thread"] = THREADS_AIM
+    return found | {name: ratios[name] / aim for name, aim in aims.items() if name in ratios}
+
+
 def compare(rows, dim, mode, options, clock):
-    """One line of the table."""
+    """Seconds of ours, and the ratios."""
     video, audio = make_rows(rows, dim, related="unrelated" not in mode)
     plain = video.detach(), audio.detach().T
     unit = median_s(lambda: torch.mm(*plain), options.seconds, clock)
     times = {"ours": ours}
-    if rows <= PEER_ROWS:
+    if rows <= PEER_ROWS and options.threads == 1:
         check_equal(video, audio, mode)
         times["eager"] = peer
         if options.compile:
+            torch.compiler.reset()
             times["compiled"] = torch.compile(peer, dynamic=False)
         if options.metric_learning and mode == "hardest":
             times["batch-hard"] = batch_hard
@@ -138,26 +181,73 @@ def compare(rows, dim, mode, options, clock):
         name: median_s(lambda f=f: step(f, video, audio, mode), options.seconds, clock)
         for name, f in times.items()
     }
+    if options.threads > 1:
+        torch.set_num_threads(1)
+        found["one thread"] = median_s(
+            lambda: step(ours, video, audio, mode), options.seconds, clock
+        )
+        torch.set_num_threads(options.threads)
     own = found.pop("ours")
-    shown = [f"{found[name] / own:.1f}" if name in found else "" for name in PEERS]
-    return [mode, rows, dim, f"{own * 1e3:.2f}", f"{own / unit:.2f}", *shown]
+    return own, {"mm": own / unit} | {name: x / own for name, x in found.items()}
 
 
-PEERS = ("eager", "compiled", "batch-hard")
+def line_of(mode, rows, dim, own, ratios):
+    aims = reached(mode, rows, dim, ratios)
+    worst = min(aims, key=aims.get, default=None)
+    return [
+        mode,
+        rows,
+        dim,
+        f"{own * 1e3:.3f}",
+        f"{ratios['mm']:.2f}",
+        *(f"{ratios[name]:.2f}" if name in ratios else "" for name in ("hardest", *PEERS)),
+        f"{aims[worst]:.2f} ({worst})" if aims else "",
+    ]
 
 
 def show_times(options):
     torch.set_num_threads(options.threads)
     clock = time.thread_time if options.threads == 1 else time.perf_counter
     level = build_info()["cpu_level"]
-    print(f"{level}, {options.threads} threads, torch {torch.__version__}\n")
-    heads = ["mode", "rows", "dim", "ms", "x mm", *(f"{name} / ours" for name in PEERS)]
-    print("| " + " | ".join(heads) + " |\n" + "|---" * len(heads) + "|")
-    for dim in options.dims:
-        for rows in options.rows:
-            for mode in options.modes:
-                line = compare(rows, dim, mode, options, clock)
-                print("| " + " | ".join(map(str, line)) + " |", flush=True)
+    bytes_too = ", products of bytes" if multiplies_bytes() else ""
+    table = Table(options)
+    table.say(f"{level}{bytes_too}, {options.threads} threads, torch {torch.__version__}\n")
+    heads = ["mode", "rows", "dim", "ms", "x mm", "x hardest", *(f"{x} / ours" for x in PEERS)]
+    table.say("| " + " | ".join([*heads, "of the aim"]) + " |")
+    table.say("|---" * (len(heads) + 1) + "|")
+    for dim, rows in itertools.product(options.dims, options.rows):
+        hardest = None
+        for mode in options.modes:
+            own, ratios = compare(rows, dim, mode, options, clock)
+            hardest = own if mode == "hardest" else hardest
+            if hardest and mode.startswith(("top", "semi")):
+                ratios["hardest"] = own / hardest
+            line = line_of(mode, rows, dim, own, ratios)
+            table.say("| " + " | ".join(map(str, line)) + " |")
+    table.write()
+
+
+class Table:
+    """What is printed, and then put into a page between two comments that name it."""
+
+    def __init__(self, options):
+        self.lines, self.into = [], options.into
+
+    def say(self, line):
+        print(line, flush=True)
+        self.lines.append(line)
+
+    def write(self):
+        if not self.into:
+            return
+        path, name = Path(self.into[0]), self.into[1]
+        begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
+        before, rest = path.read_text().split(begin)
+        _, after = rest.split(end)
+        path.write_text(before + begin + "\n".join(self.lines) + "\n\n" + end + after)
+
+
+MEMORY_AIMS_MIB = {(16384, 128): 64, (65536, 256): 1024}
 
 
 def peak_mib(rows, dim, mode):
@@ -179,16 +269,18 @@ def peak_mib(rows, dim, mode):
 
 
 def show_memory(options):
-    found = {}
-    print(
-        "| mode | rows | dim | MiB above inputs and gradients | bytes a row |\n" + "|---" * 5 + "|"
-    )
+    found, table = {}, Table(options)
+    table.say("| mode | rows | dim | MiB above inputs and gradients | bytes a row | of the aim |")
+    table.say("|---" * 6 + "|")
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as processes:
         for mode, dim, rows in itertools.product(options.modes, options.dims, options.rows):
             extra = processes.apply(peak_mib, (rows, dim, mode))
             found.setdefault((mode, dim), []).append((rows, extra))
             per_row = extra * 2**20 / rows
-            print(f"| {mode} | {rows} | {dim} | {extra:.1f} | {per_row:.0f} |", flush=True)
+            aim = MEMORY_AIMS_MIB.get((rows, dim))
+            reached = f"{aim / extra:.2f}" if aim else ""
+            table.say(f"| {mode} | {rows} | {dim} | {extra:.1f} | {per_row:.0f} | {reached} |")
+    table.write()
     if options.plot:
         plot_memory(found, options.plot)
 
@@ -220,6 +312,9 @@ def main():
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--metric-learning", action="store_true")
+    parser.add_argument(
+        "--into", nargs=2, metavar=("PAGE", "NAME"), help="put the table into a page, where it says"
+    )
     parser.add_argument("--plot", help="file to draw memory against rows in")
     options = parser.parse_args()
     torch.manual_seed(0)
