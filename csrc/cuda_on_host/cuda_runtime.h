@@ -213,6 +213,7 @@ enum [[nodiscard]] cudaError_t {
   cudaSuccess = 0,
   cudaErrorInvalidValue = 1,
   cudaErrorInvalidConfiguration = 9,
+  cudaErrorInvalidDevice = 101,
   cudaErrorLaunchFailure = 719,
   cudaErrorStreamCaptureImplicit = 906,
 };
@@ -224,6 +225,8 @@ inline const char* cudaGetErrorString(cudaError_t error) {
       return "no error";
     case cudaErrorInvalidConfiguration:
       return "invalid configuration argument";
+    case cudaErrorInvalidDevice:
+      return "invalid device ordinal";
     case cudaErrorLaunchFailure:
       return cuda_on_host::last_failure();
     case cudaErrorStreamCaptureImplicit:
@@ -238,8 +241,13 @@ inline cudaError_t cudaRuntimeGetVersion(int* version) {
   return cudaSuccess;
 }
 inline cudaError_t cudaDriverGetVersion(int* version) { return cudaRuntimeGetVersion(version); }
+// Devices differ in their number alone.
+namespace cuda_on_host {
+constexpr int kDevices = 2;
+inline thread_local int t_device = 0;
+}  // namespace cuda_on_host
 inline cudaError_t cudaGetDeviceCount(int* count) {
-  *count = 1;
+  *count = cuda_on_host::kDevices;
   return cudaSuccess;
 }
 struct cudaDeviceProp {
@@ -253,11 +261,13 @@ inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
 inline cudaError_t cudaGetLastError() { return cudaSuccess; }  // launches return their own
 
 inline cudaError_t cudaGetDevice(int* device) {
-  *device = 0;
+  *device = cuda_on_host::t_device;
   return cudaSuccess;
 }
 inline cudaError_t cudaSetDevice(int device) {
-  return device == 0 ? cudaSuccess : cudaErrorInvalidValue;
+  if (device < 0 || device >= cuda_on_host::kDevices) return cudaErrorInvalidDevice;
+  cuda_on_host::t_device = device;
+  return cudaSuccess;
 }
 
 enum cudaDeviceAttr { cudaDevAttrMaxSharedMemoryPerBlockOptin = 97 };

@@ -13,6 +13,7 @@
 #include <thread>
 #include <vector>
 
+#include "core/cuda_device.h"
 #include "core/cuda_kernel.h"
 #include "cuda_on_host/graph.h"
 #include "tests/expect.h"
@@ -392,6 +393,27 @@ void several_threads_may_launch_at_once() {
   for (std::thread& caller : callers) caller.join();
 }
 
+// --- Devices
+// --------------------------------------------------------------------------------------
+
+int current_device() {
+  int device = -1;
+  EXPECT(cudaGetDevice(&device) == cudaSuccess);
+  return device;
+}
+
+void a_guard_makes_a_device_current_and_gives_the_former_back() {
+  {
+    const avts::CudaDeviceGuard second(1);
+    EXPECT(current_device() == 1);
+    const avts::CudaDeviceGuard first(0);
+    EXPECT(current_device() == 0);
+  }
+  EXPECT(current_device() == 0);
+  EXPECT(error_of([] { avts::CudaDeviceGuard(7); }) == "cudaSetDevice: invalid device ordinal");
+  EXPECT(current_device() == 0);
+}
+
 // --- Graphs
 // ---------------------------------------------------------------------------------------
 
@@ -526,6 +548,7 @@ int main() {
   atomics_lose_nothing();
   a_seed_fixes_an_order_and_another_seed_another();
   several_threads_may_launch_at_once();
+  a_guard_makes_a_device_current_and_gives_the_former_back();
   a_capture_runs_nothing_until_it_is_replayed();
   a_replay_stops_at_the_kernel_that_fails();
 #if !defined(__SANITIZE_THREAD__)  // ThreadSanitizer does not support threads after a fork
