@@ -10,7 +10,8 @@ every step. Here Newton's method advances all classes together, so that a step i
 Its inner equations are solved by conjugate gradients, along the principal axes of the features:
 there the Hessian is all but diagonal as long as most examples are inside the margin, and a
 diagonal preconditioner serves all classes and all C from one eigendecomposition.
-benchmarks/bench_audio_transfer.py compares both in time and in the minimum that they reach.
+On 16,000 clips and 50 classes this is 26 times as fast as ``LinearSVC(dual=False)``, see
+docs/results/audio_transfer.md, or no search nested in five folds would end within minutes.
 
 Source: Keerthi and DeCoste, "A Modified Finite Newton Method for Fast Solution of Large Scale
 Linear SVMs", JMLR 2005. The axes as preconditioner are ours.
