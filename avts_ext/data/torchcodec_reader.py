@@ -3,9 +3,11 @@
 An optional package: `pip install torchcodec`, which brings no FFmpeg of its own and finds its
 libraries by the linker's search path. The clock, the policies and the choice of frames are those of
 `MediaReader`; only decoding, scaling and conversion are torchcodec's. Its pixels differ by a level
-or two, and its sound where a codec draws noise: see `avts_ext.data.fingerprint`. Files that it
-cannot place in time (some with edit lists, some MPEG-TS with B-frames, torchcodec 0.17) are
-refused by a `MediaError`.
+or two, and its sound where a codec draws noise: see `avts_ext.data.fingerprint`. Files that
+torchcodec 0.17 cannot place in time are refused by a `MediaError`:
+
+- MP4 with sound before time zero, by an edit list or its time stamps: it finds no sound at all.
+- MPEG-TS with B-frames: it shows other frames than those asked for, or ends too early.
 """
 
 from __future__ import annotations
