@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import warnings
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from torch.nn import functional as F
 
 from avts_ext._files import write_atomically
 from avts_ext.data.clips import ClipSpec
+from avts_ext.data.fingerprint import clips_hash
 from avts_ext.models.audio import AUDIO_TOWERS
 from avts_ext.models.video import VIDEO_TOWERS
 from avts_ext.ops.log_mel_spec import OPTION_NAMES
@@ -26,6 +28,7 @@ NORMALIZATIONS = ("l2", "half_l2", "batch", "none")
 POOLINGS = ("max", "avg")
 
 _METADATA_KEY = "avts_config"
+_CLIPS_KEY = "decoded_clips"  # what known clips decode to where the model was saved
 
 
 @dataclass(frozen=True)
@@ -212,11 +215,14 @@ class AVTS(nn.Module):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write weights and configuration to one safetensors file, whole or not at all."""
         state = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
-        write_atomically(Path(path), save(state, {_METADATA_KEY: self.config.to_json()}))
+        facts = {_METADATA_KEY: self.config.to_json(), _CLIPS_KEY: clips_hash()}
+        write_atomically(Path(path), save(state, facts))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], device: torch.device | str = "cpu") -> AVTS:
         """The model that `save` wrote, in evaluation mode.
+
+        Warns if media are decoded otherwise here than where it was saved.
 
         Raises:
             OSError: the file is not there or cannot be read.
@@ -224,9 +230,12 @@ class AVTS(nn.Module):
                 are not those of this model; the message names the file and what is wrong.
         """
         path = os.fspath(path)
-        text, state = _read_saved(path)
+        facts, state = _read_saved(path)
+        if facts.get(_CLIPS_KEY, clips_hash()) != clips_hash():
+            message = "was saved where known clips decode to other pictures or sound than here"
+            warnings.warn(f"{path} {message}", stacklevel=2)
         try:
-            model = cls(AVTSConfig.from_json(text))
+            model = cls(AVTSConfig.from_json(facts[_METADATA_KEY]))
         except (ValueError, TypeError) as error:
             raise ValueError(f"{path} holds an unusable configuration: {error}") from None
         try:
@@ -237,19 +246,19 @@ class AVTS(nn.Module):
         return model.to(device).eval()
 
 
-def _read_saved(path: str) -> tuple[str, dict[str, Tensor]]:
-    """Configuration and weights in a file that `AVTS.save` wrote."""
+def _read_saved(path: str) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Configuration and other facts, and weights, in a file that `AVTS.save` wrote."""
     with open(path, "rb"):
         pass  # Python's errors name the file, those of safetensors do not
     try:
         with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get(_METADATA_KEY)
+            facts = file.metadata() or {}
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise ValueError(f"{path} is damaged or no safetensors file: {error}") from None
-    if text is None:
+    if _METADATA_KEY not in facts:
         raise ValueError(f"{path} was not written by AVTS.save: it holds no configuration")
-    return text, state
+    return facts, state
 
 
 def _json_object(name: str, values: Any, kind: type) -> dict[str, Any]:

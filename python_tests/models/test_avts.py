@@ -1,12 +1,14 @@
 import dataclasses
 import json
 import re
+import warnings
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from avts_ext.data import ClipSpec
+from avts_ext.models import avts
 from avts_ext.models.avts import AVTS, NORMALIZATIONS, AVTSConfig
 
 
@@ -230,3 +232,14 @@ def test_wrong_inputs() -> None:
         model.embed_video(torch.zeros(1, 3, 8, 64, 64, dtype=torch.uint8))
     with pytest.raises(ValueError, match=r"waveform must be \(B, S\), got \(16000,\)"):
         model.embed_audio(torch.zeros(16000))
+
+
+def test_a_model_of_another_decoder_is_loaded_with_a_warning(tmp_path, monkeypatch):
+    path = tmp_path / "model.safetensors"
+    AVTS(AVTSConfig()).save(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        AVTS.load(path)
+    monkeypatch.setattr(avts, "clips_hash", lambda: "0" * 16)
+    with pytest.warns(UserWarning, match="known clips decode to other pictures or sound"):
+        AVTS.load(path)
