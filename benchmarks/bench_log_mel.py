@@ -6,17 +6,22 @@ Prints Markdown: for each configuration, direction and peer the median time of a
 spread of the middle half, the time per frame, and the median over rounds of a peer's time divided
 by ours within a round, which is what stays meaningful on a machine that is not idle. A peer that is
 not installed, or cannot do a configuration, is named. `--clock cpu` counts the time that the
-process was running on any thread, for one thread on a busy machine. `--memory` adds the largest
-extra memory of a call, over its result, each measured in a process of its own.
+process was running on any thread, for one thread on a busy machine. It charges a peer for threads
+of its own; so does the wall clock if the process is pinned to one CPU (`taskset -c 1`).
+`--settle-s` is the pause before each call. `--output` adds the report to the end of a file as well.
+`--memory` adds the largest extra memory of a call, over its result, each measured in a process of
+its own.
 """
 
 import argparse
+import contextlib
 import importlib.metadata
 import multiprocessing
 import os
 import platform
 import re
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,7 +34,6 @@ import avts_ext
 from avts_ext import LogMelSpectrogram
 
 EPS = 1e-6
-SETTLE_S = 0.005  # in which threads of the peer before, which spin after its call, fall asleep
 
 
 @dataclass(frozen=True)
@@ -173,13 +177,14 @@ def check_equality(found: dict[str, Callable], x: torch.Tensor) -> None:
             torch.testing.assert_close(transform(x), found[against](x), rtol=1e-4, atol=2e-3)
 
 
-def time_rounds(found, run, x, rounds, clock) -> dict[str, list[float]]:
+def time_rounds(found, run, x, rounds, clock, settle_s) -> dict[str, list[float]]:
     for transform in found.values():  # plans, caches, threads
         run(transform, x)
     times: dict[str, list[float]] = {name: [] for name in found}
     for _ in range(rounds):
         for name, transform in found.items():
-            time.sleep(SETTLE_S)
+            if settle_s > 0:  # for threads of the peer before, which spin after its call
+                time.sleep(settle_s)
             begin = clock()
             run(transform, x)
             times[name].append(clock() - begin)
@@ -234,7 +239,7 @@ def report(args, config_name, config, batch, seconds) -> None:
     clock = time.process_time if args.clock == "cpu" else time.perf_counter
     for direction in args.directions:
         able = {n: t for n, t in found.items() if direction == "forward" or CONTESTANTS[n][3]}
-        times = time_rounds(able, DIRECTIONS[direction], x, args.rounds, clock)
+        times = time_rounds(able, DIRECTIONS[direction], x, args.rounds, clock, args.settle_s)
         for name, own in times.items():
             low, middle, high = statistics.quantiles(own, n=4)
             row = f"| {name}, {direction} | {middle * 1e3:.2f} ({low * 1e3:.2f}–{high * 1e3:.2f})"
@@ -252,6 +257,21 @@ def report(args, config_name, config, batch, seconds) -> None:
             if args.memory:
                 row += f" {extra_memory(name, direction, config, shape)} |"
             print(row, flush=True)
+
+
+class Both:
+    """The console and a file as one stream."""
+
+    def __init__(self, file):
+        self.streams = (sys.stdout, file)
+
+    def write(self, text):
+        for stream in self.streams:
+            stream.write(text)
+
+    def flush(self):
+        for stream in self.streams:
+            stream.flush()
 
 
 def cpu_model() -> str:
@@ -285,7 +305,16 @@ def main():
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
     parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--settle-s", type=float, default=0.005)
+    parser.add_argument("--output", type=Path)
     args = parser.parse_args()
+    if args.output is None:
+        return run_all(parser, args)
+    with args.output.open("a") as file, contextlib.redirect_stdout(Both(file)):
+        run_all(parser, args)
+
+
+def run_all(parser, args) -> None:
     threads = args.threads or os.cpu_count()
     if args.clock == "cpu" and threads > 1:
         parser.error("--clock cpu adds up threads, expected --threads 1")
