@@ -4,13 +4,14 @@
 
 Prints Markdown: for each configuration, direction and peer the median time of a call with the
 spread of the middle half, the time per frame, and the median over rounds of a peer's time divided
-by ours within a round, which is what stays meaningful on a machine that is not idle. A peer that is
-not installed, or cannot do a configuration, is named. `--clock cpu` counts the time that the
-process was running on any thread, for one thread on a busy machine. It charges a peer for threads
-of its own; so does the wall clock if the process is pinned to one CPU (`taskset -c 1`).
-`--settle-s` is the pause before each call. `--output` adds the report to the end of a file as well.
-`--memory` adds the largest extra memory of a call, over its result, each measured in a process of
-its own.
+by ours within a round, which is what stays meaningful on a machine that is not idle. In its turn
+everyone makes one call untimed, so that none pays for the caches and the heap that the one before
+left behind, and then as many as take 10 ms. A peer that is not installed, or cannot do a
+configuration, is named. `--clock cpu` counts the time that the process was running on any thread,
+for one thread on a busy machine. It charges a peer for threads of its own; so does the wall clock
+if the process is pinned to one CPU (`taskset -c 1`). `--output` adds the report to the end of a
+file as well. `--memory` adds the largest extra memory of a call, over its result, each measured in
+a process of its own.
 """
 
 import argparse
@@ -34,6 +35,8 @@ import avts_ext
 from avts_ext import LogMelSpectrogram
 
 EPS = 1e-6
+SETTLE_S = 0.005  # threads of the peer before spin after its call
+TURN_S = 0.01
 
 
 @dataclass(frozen=True)
@@ -177,18 +180,25 @@ def check_equality(found: dict[str, Callable], x: torch.Tensor) -> None:
             torch.testing.assert_close(transform(x), found[against](x), rtol=1e-4, atol=2e-3)
 
 
-def time_rounds(found, run, x, rounds, clock, settle_s) -> dict[str, list[float]]:
-    for transform in found.values():  # plans, caches, threads
+def time_rounds(found, run, x, rounds, clock) -> dict[str, list[float]]:
+    """Seconds a call, one figure a round."""
+    for transform in found.values():  # plans, threads
         run(transform, x)
     times: dict[str, list[float]] = {name: [] for name in found}
     for _ in range(rounds):
         for name, transform in found.items():
-            if settle_s > 0:  # for threads of the peer before, which spin after its call
-                time.sleep(settle_s)
-            begin = clock()
+            time.sleep(SETTLE_S)
             run(transform, x)
-            times[name].append(clock() - begin)
+            times[name].append(time_calls(run, transform, x, clock))
     return times
+
+
+def time_calls(run, transform, x, clock) -> float:
+    calls, begin = 0, clock()
+    while calls == 0 or clock() - begin < TURN_S:
+        run(transform, x)
+        calls += 1
+    return (clock() - begin) / calls
 
 
 def bar_of(config_name, direction, batch, seconds, peer) -> float | None:
@@ -239,10 +249,10 @@ def report(args, config_name, config, batch, seconds) -> None:
     clock = time.process_time if args.clock == "cpu" else time.perf_counter
     for direction in args.directions:
         able = {n: t for n, t in found.items() if direction == "forward" or CONTESTANTS[n][3]}
-        times = time_rounds(able, DIRECTIONS[direction], x, args.rounds, clock, args.settle_s)
+        times = time_rounds(able, DIRECTIONS[direction], x, args.rounds, clock)
         for name, own in times.items():
             low, middle, high = statistics.quantiles(own, n=4)
-            row = f"| {name}, {direction} | {middle * 1e3:.2f} ({low * 1e3:.2f}–{high * 1e3:.2f})"
+            row = f"| {name}, {direction} | {middle * 1e3:.3f} ({low * 1e3:.3f}–{high * 1e3:.3f})"
             row += f" | {middle / frames * 1e9:.0f} |"
             against = CONTESTANTS[name][2]
             if against is None:
@@ -305,7 +315,6 @@ def main():
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
     parser.add_argument("--memory", action="store_true")
-    parser.add_argument("--settle-s", type=float, default=0.005)
     parser.add_argument("--output", type=Path)
     args = parser.parse_args()
     if args.output is None:
