@@ -29,7 +29,7 @@ from avts_ext.data.faults import Fault, MediaError
 from avts_ext.data.media import MediaReader
 from avts_ext.data.placement import Extent
 
-_FORMAT = 3
+_FORMAT = 4
 _FOREVER = 2**62  # samples
 _MAX_EMPTY_S = 240  # a time stamp that jumps by days must not fill the disk with silence
 
