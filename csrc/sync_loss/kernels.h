@@ -73,6 +73,7 @@ template <typename T>
 struct ScreenBlock {
   const T *video_term, *audio_term, *video_threshold, *audio_threshold;
   const T *video_floor, *audio_floor;  // null: none
+  const T *video_sure, *audio_sure;    // of find_minima: a row's pairs up to here are left out
   // Screening in eight bits: rows as unsigned bytes (value + 128) in groups of kTileRows, panels as
   // signed bytes, four consecutive elements of a row side by side in both.
   const uint8_t* video_bytes;

@@ -86,6 +86,7 @@ struct Screened {
   int64_t k, capacity;
   Buffer<float> threshold;     // no pair beyond it can be among the k nearest
   Buffer<float> floor;         // every pair below it is too near; semi-hard only
+  Buffer<float> sure;          // every pair beyond it is far enough; semi-hard only
   std::vector<float> error;    // of d^2
   std::vector<float> nearest;  // k per row: the least d^2 so far, exact but for its rounding
   std::vector<Candidate> candidates;
@@ -97,6 +98,7 @@ struct Screened {
         capacity(24 + 4 * k),
         threshold(round_up(count, kBlock)),
         floor(round_up(count, kBlock)),
+        sure(round_up(count, kBlock)),
         error(count),
         nearest(count * k, FLT_MAX),
         candidates(count * capacity),
@@ -104,6 +106,8 @@ struct Screened {
         exact_floor(count, -1) {
     std::fill_n(threshold.get(), round_up(count, kBlock), -FLT_MAX);
     std::fill_n(threshold.get(), count, FLT_MAX);
+    std::fill_n(floor.get(), round_up(count, kBlock), -FLT_MAX);
+    std::fill_n(sure.get(), round_up(count, kBlock), -FLT_MAX);
   }
 
   bool wants(int64_t p, float d2) const { return d2 <= threshold[p] && d2 >= floor[p]; }
@@ -160,19 +164,29 @@ struct Screened {
 
 struct Screen {
   const Pairing<float>& pairing;
+  const View<float> view;
   const Options& options;
+  const Kernels<float>& kernel;
   Screened video, audio;
   std::atomic<int64_t> given_up{0};  // rows that the screen does not help
 
   Screen(const Pairing<float>& pairing, const Options& options)
       : pairing(pairing),
+        view(pairing.video()),
         options(options),
+        kernel(kernels<float>()),
         video(pairing.video_rows.count(), options.k),
         audio(pairing.audio_rows.count(), options.k) {}
 
   double exact(int64_t p, int64_t q) const {
-    const View<float> view = pairing.video();
-    return kernels<float>().squared_distance(view.row(p), view.other_row(q), view.self.dim);
+    return kernel.squared_distance(view.row(p), view.other_row(q), view.self.dim);
+  }
+
+  bool admits(int64_t p, int64_t q) const {
+    const Range same = view.same[p];
+    if ((q < same.begin || q >= same.end) && !pairing.has_groups) return true;  // easy ones are
+    const Kind kind = kind_of(options.rule, view.self_rows, p, view.other_rows, q);
+    return kind > kPositive && options.rule.weight[kind] != 0;
   }
 };
 
@@ -192,8 +206,7 @@ struct Taker {
     };
     // All thresholds first, so that the first tile, where every pair is a hit, adds few candidates.
     for_each([&](int n, int64_t p, int64_t q, float d2) {
-      const Kind kind = kind_of(s.options.rule, s.pairing.video_rows, p, s.pairing.audio_rows, q);
-      admitted[n] = kind > kPositive && s.options.rule.weight[kind] != 0;
+      admitted[n] = s.admits(p, q);
       if (!admitted[n]) return;
       if (!s.video.may_lower_threshold(p, d2) && !s.audio.may_lower_threshold(q, d2)) return;
       const double exact = s.exact(p, q);
@@ -288,9 +301,8 @@ class Screener {
         side->exact_floor[p] = farthest.place[p] < 0 ? kInfinity : farthest.d2[p];
         side->floor[p] = static_cast<float>(
             std::min<double>(FLT_MAX, side->exact_floor[p] * (1 - 1e-6) - 1.001 * side->error[p]));
-      }
-      if (options_.mining != Mining::semi_hard) {
-        std::fill_n(side->floor.get(), round_up(norm.size(), kBlock), -FLT_MAX);
+        side->sure[p] = static_cast<float>(
+            std::min<double>(FLT_MAX, side->exact_floor[p] * (1 + 1e-6) + 1.001 * side->error[p]));
       }
     };
     errors(d.video_norm, d.video_term, d.audio_norm, d.audio_term, video_bytes.get(),
@@ -310,6 +322,8 @@ class Screener {
       block.audio_threshold = &screen->audio.threshold[q];
       block.video_floor = floors ? &screen->video.floor[p] : nullptr;
       block.audio_floor = floors ? &screen->audio.floor[q] : nullptr;
+      block.video_sure = &screen->video.sure[p];
+      block.audio_sure = &screen->audio.sure[q];
       block.take = Taker::take;
       block.context = &taker;
       const Block<float> rows = block_of(d.video, d.audio, i, j);
@@ -335,8 +349,7 @@ class Screener {
   void look_first(const Block<float>& block, const ScreenBlock<float>& rows, const Find& find,
                   Screen* screen) const {
     const Taker& taker = *static_cast<const Taker*>(rows.context);
-    if (options_.mining == Mining::semi_hard || pairing_.has_groups || options_.k > kTileRows)
-      return;
+    if (pairing_.has_groups || options_.k > kTileRows) return;
     const auto minima = std::make_unique<Minima<float>>();
     std::fill_n(minima->video[0], kBlock * Minima<float>::kVideoSets, kInfinity);
     std::fill_n(minima->audio[0], kTileRows * kBlock, kInfinity);

@@ -288,8 +288,10 @@ void find_minima(const Block<T>& block, const ScreenBlock<T>& screen, Minima<T>*
       const Vec<T> found = load(d2 + q * kLanes<T>);
       T* of_video = minima->video[r] + (c + q * kLanes<T>) % Minima<T>::kVideoSets;
       T* of_audio = minima->audio[r % kTileRows] + c + q * kLanes<T>;
-      store<T>(of_video, smaller<T>(found, load(of_video)));
-      store<T>(of_audio, smaller<T>(found, load(of_audio)));
+      const Vec<T> by_video = load(of_video), by_audio = load(of_audio);
+      const Vec<T> audio_sure = load(screen.audio_sure + c + q * kLanes<T>);
+      store<T>(of_video, found > screen.video_sure[r] ? smaller<T>(found, by_video) : by_video);
+      store<T>(of_audio, found > audio_sure ? smaller<T>(found, by_audio) : by_audio);
     }
   });
 }

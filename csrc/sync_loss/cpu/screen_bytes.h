@@ -32,8 +32,10 @@ AVTS_VNNI static inline __attribute__((always_inline)) __m512 to_float(__m512i x
 AVTS_VNNI static inline __attribute__((always_inline)) __m512 larger_of(__m512 a, __m512 b) {
   return _mm512_maskz_max_ps(0xffff, a, b);
 }
-AVTS_VNNI static inline __attribute__((always_inline)) __m512 smaller_of(__m512 a, __m512 b) {
-  return _mm512_maskz_min_ps(0xffff, a, b);
+// The smaller of the two, but b where a is not beyond the limit.
+AVTS_VNNI static inline __attribute__((always_inline)) __m512 smaller_beyond(__m512 limit, __m512 a,
+                                                                             __m512 b) {
+  return _mm512_mask_min_ps(b, _mm512_cmp_ps_mask(a, limit, _CMP_GT_OQ), a, b);
 }
 
 AVTS_VNNI static inline __attribute__((always_inline)) void multiply_bytes(
@@ -99,12 +101,14 @@ AVTS_VNNI static void find_byte_minima(const Block<float>& block, const ScreenBl
     float found[kPanel];
     for (int q = 0; q < kByteVectors; ++q) _mm512_storeu_ps(found + 16 * q, d2[q]);
     leave_out(minima->begin[r] - c, minima->end[r] - c, kPanel, found);
+    const __m512 video_sure = _mm512_set1_ps(s.video_sure[r]);
     __m512 of_video = _mm512_loadu_ps(minima->video[r]);
     for (int q = 0; q < kByteVectors; ++q) {
       const __m512 x = _mm512_loadu_ps(found + 16 * q);
       float* of_audio = minima->audio[r % kTileRows] + c + 16 * q;
-      of_video = smaller_of(x, of_video);
-      _mm512_storeu_ps(of_audio, smaller_of(x, _mm512_loadu_ps(of_audio)));
+      const __m512 audio_sure = _mm512_loadu_ps(s.audio_sure + c + 16 * q);
+      of_video = smaller_beyond(video_sure, x, of_video);
+      _mm512_storeu_ps(of_audio, smaller_beyond(audio_sure, x, _mm512_loadu_ps(of_audio)));
     }
     _mm512_storeu_ps(minima->video[r], of_video);
   });
