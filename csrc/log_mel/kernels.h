@@ -11,6 +11,7 @@ template <typename T>
 struct Signal {
   const T* data;  // of sample `begin`
   int64_t begin, end, count;
+  const T* next = nullptr;  // what will be read after it, for the caches; it need not exist
 };
 
 // One item's part of a LogMelOutput, with the strides of its mels and frames in elements.

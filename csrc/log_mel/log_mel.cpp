@@ -105,7 +105,8 @@ Signal<T> signal_for(const LogMelOptions& options, const LogMelPlan<T>& plan,
   const int64_t count = waveforms.length(item);
   const void* data = item_data(waveforms, item);
   if (waveforms.type == kTypeOf<T> && options.dither == 0) {
-    return {static_cast<const T*>(data), 0, count, count};
+    const void* next = item + 1 < waveforms.items ? item_data(waveforms, item + 1) : nullptr;
+    return {static_cast<const T*>(data), 0, count, count, static_cast<const T*>(next)};
   }
   int64_t from = begin * plan.hop_length + plan.first_sample;
   int64_t to = (end - 1) * plan.hop_length + plan.first_sample + plan.win_length;

@@ -102,17 +102,22 @@ void load_columns(const LogMelPlan<T>& plan, const Signal<T>& signal, int64_t ho
   }
 }
 
-// The samples that load_columns will read for the tile after that of `frame`.
+// The samples that load_columns will read for the tile after that of `frame`, which past the
+// signal's end is the next signal's first.
 template <typename T>
 Ahead samples_ahead(const LogMelPlan<T>& plan, const Signal<T>& signal, int64_t frame) {
   const int64_t later_hops = plan.columns.carried - plan.columns.first;
   const int64_t hop = frame + Lanes<T>::kCount + later_hops;
   const int64_t begin = hop * plan.hop_length + plan.first_sample;
-  const int64_t end = begin + Lanes<T>::kCount * plan.hop_length;
-  const int64_t count = (end < signal.end ? end : signal.end) - begin;
-  if (begin < signal.begin || count <= 0) return {};
-  return {reinterpret_cast<const char*>(signal.data + (begin - signal.begin)), kCacheLine,
-          count * static_cast<int64_t>(sizeof(T)) / kCacheLine};
+  const int64_t tile_samples = Lanes<T>::kCount * plan.hop_length;
+  const auto lines = [](const T* first, int64_t samples) {
+    return Ahead{reinterpret_cast<const char*>(first), kCacheLine,
+                 samples * static_cast<int64_t>(sizeof(T)) / kCacheLine};
+  };
+  if (begin < signal.begin) return {};
+  if (begin >= signal.end) return signal.next ? lines(signal.next, tile_samples) : Ahead{};
+  const int64_t left = signal.end - begin;
+  return lines(signal.data + (begin - signal.begin), left < tile_samples ? left : tile_samples);
 }
 
 // The columns of the tile whose first frame is `frame`, where no tile went before.
