@@ -216,7 +216,7 @@ class AVTS(nn.Module):
         """Write weights and configuration to one safetensors file, whole or not at all."""
         state = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
         facts = {_METADATA_KEY: self.config.to_json(), _CLIPS_KEY: clips_hash()}
-        write_atomically(Path(path), save(state, facts))
+        write_atomically(Path(path), _with_sorted_facts(save(state, facts)))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], device: torch.device | str = "cpu") -> AVTS:
@@ -244,6 +244,16 @@ class AVTS(nn.Module):
             problem = " ".join(str(error).split())
             raise ValueError(f"{path} does not fit its configuration: {problem}") from None
         return model.to(device).eval()
+
+
+def _with_sorted_facts(saved: bytes) -> bytes:
+    """The same file with its metadata sorted: safetensors gives them another order every time."""
+    size = int.from_bytes(saved[:8], "little")
+    header = json.loads(saved[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of eight bytes
+    return len(text).to_bytes(8, "little") + text + saved[8 + size :]
 
 
 def _read_saved(path: str) -> tuple[dict[str, str], dict[str, Tensor]]:

@@ -314,8 +314,8 @@ def log_mel_spectrogram(
 
     Raises:
         ValueError: an option is out of its range, an item is too short for one frame or for the
-            reflection, or does not lie within its row; or the spec has ``pcen`` and the waveform
-            is on a GPU.
+            reflection, or does not lie within its row; starts or lengths are on another device than
+            the waveform; or the spec has ``pcen`` and the waveform is on a GPU.
         TypeError: the waveform is of another type.
     """
     if spec is None:
@@ -324,6 +324,9 @@ def log_mel_spectrogram(
         raise ValueError(f"options are {sorted(options)}, expected none beside a spec")
     if spec.pcen is not None and waveform.is_cuda:
         raise ValueError(f"waveform is on {waveform.device}, expected the CPU with pcen")
+    for name, tensor in (("starts", starts), ("lengths", lengths)):
+        if tensor is not None and tensor.device != waveform.device:
+            raise ValueError(f"{name} is on {tensor.device}, expected {waveform.device}")
     save_mel = torch.is_grad_enabled() and waveform.requires_grad
     inputs = (waveform, starts, lengths, -1 if clip_length is None else clip_length)
     if save_mel or torch.compiler.is_compiling():

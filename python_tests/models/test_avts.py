@@ -5,6 +5,7 @@ import warnings
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from avts_ext.data import ClipSpec
@@ -243,3 +244,14 @@ def test_a_model_of_another_decoder_is_loaded_with_a_warning(tmp_path, monkeypat
     monkeypatch.setattr(avts, "clips_hash", lambda: "0" * 16)
     with pytest.warns(UserWarning, match="known clips decode to other pictures or sound"):
         AVTS.load(path)
+
+
+def test_a_model_is_saved_to_the_same_bytes_every_time(tmp_path):
+    model, saved = AVTS(AVTSConfig()), set()
+    for attempt in range(8):  # safetensors alone sorts two facts by chance
+        path = tmp_path / f"{attempt}.safetensors"
+        model.save(path)
+        saved.add(path.read_bytes())
+    assert len(saved) == 1
+    with safe_open(path, framework="pt") as file:
+        assert sorted(file.metadata()) == ["avts_config", "decoded_clips"]

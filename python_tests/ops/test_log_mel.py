@@ -303,6 +303,13 @@ def test_other_bad_waveforms(device):
         log_mel_spectrogram(torch.zeros((), device=device))
 
 
+@pytest.mark.parametrize("name", ["starts", "lengths"])
+def test_items_of_another_device_are_refused(name):
+    items = {name: torch.zeros(2, dtype=torch.int64, device="meta")}
+    with pytest.raises(ValueError, match=f"{name} is on meta, expected cpu"):
+        log_mel_spectrogram(torch.randn(2, 8000), clip_length=4000, **items)
+
+
 def test_unknown_preset_is_refused():
     with pytest.raises(ValueError, match="name is 'mp3', expected one of: avts, torchaudio"):
         LogMelSpectrogram.from_preset("mp3")
