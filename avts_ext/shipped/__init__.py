@@ -9,7 +9,8 @@ It knows the generated world and nothing else. These commands made it (4 minutes
     avts world calibration --videos 200 --seed 101
     avts calibrate avts_ext/shipped/world.safetensors calibration
 
-Trained twice with torch 2.14.1 on one x86-64 machine, the bytes were the same. Another CPU or torch
+The weights are those that commit e83d04d trains; three runs with torch 2.14.1 on one x86-64 machine
+gave the same bytes. A later version resamples sound with other roundings, as another CPU or torch
 rounds differently, and gives another model of the same kind.
 """
 
