@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avts_ext.ops._library import LIBRARY, TAGS, batch_first, needs_no_dispatch
+from avts_ext.ops._library import LIBRARY, TAGS, batch_first
 from avts_ext.ops._pcen_operator import pcen_numpy
 from avts_ext.ops.log_mel_spec import PCEN_FIRST_MEAN, LogMelSpec, kernel_of, spec_of
 
@@ -331,8 +331,6 @@ def log_mel_spectrogram(
     inputs = (waveform, starts, lengths, -1 if clip_length is None else clip_length)
     if save_mel or torch.compiler.is_compiling():
         values, _ = torch.ops.avts.log_mel(*inputs, spec.key, save_mel)
-    elif needs_no_dispatch(waveform):
-        values, _ = _log_mel(*inputs, spec.key, False)
     else:  # what the formula of the gradient would do itself, after 4 us of Python
         with torch._C._AutoDispatchBelowAutograd():
             values, _ = torch.ops.avts.log_mel(*inputs, spec.key, False)
