@@ -11,6 +11,8 @@
 #include <new>
 #include <thread>
 
+#include "core/openmp_team.h"
+
 namespace avts {
 namespace {
 
@@ -100,9 +102,13 @@ void parallel_for(int64_t count, int64_t grain, int threads,
   const int64_t chunks = (count + grain - 1) / grain;
   const int helpers = static_cast<int>(std::min<int64_t>(threads, chunks)) - 1;
   Job job(count, grain, body);
-  if (helpers > 0) post_tickets(*g_pool, job, helpers);
-  run_chunks(job);
-  if (helpers > 0) wait_for_workers(*g_pool, job);
+  if (helpers <= 0) {
+    run_chunks(job);
+  } else if (!run_in_openmp_team(threads, [&] { run_chunks(job); })) {
+    post_tickets(*g_pool, job, helpers);
+    run_chunks(job);
+    wait_for_workers(*g_pool, job);
+  }
   if (job.failure) std::rethrow_exception(job.failure);
 }
 

@@ -1,5 +1,5 @@
-// A small thread pool of our own. OpenMP hangs in a forked DataLoader worker that asks for two
-// threads, and its spinning barrier stalls for milliseconds on a busy machine; both were measured.
+// Loops over several threads: the OpenMP team that PyTorch's operators use, or, where that would
+// hang (a forked DataLoader worker) or stall (a busy machine), a small pool of our own.
 #pragma once
 
 #include <cstdint>
@@ -11,14 +11,15 @@ namespace avts {
 // most `threads` threads, of which the caller is one. Returns when all are done; the first
 // exception thrown by a body is rethrown here and stops chunks that have not begun.
 //
-// Chunk boundaries depend on count and grain only, never on the number of threads. Threads are
-// started at the first call that needs them, sleep when idle, and are forgotten in a forked child,
-// which starts its own. Safe to call from several threads at once and from inside a body.
-// Choose the grain so that a chunk is worth about 50 microseconds: waking a thread costs a few.
+// Chunk boundaries depend on count and grain only, never on the number of threads. The pool's
+// threads are started at the first call that needs them, sleep when idle, and are forgotten in a
+// forked child, which starts its own. Safe to call from several threads at once and from inside a
+// body. Choose the grain so that a chunk is worth about 50 microseconds: waking a thread costs a
+// few.
 void parallel_for(int64_t count, int64_t grain, int threads,
                   const std::function<void(int64_t begin, int64_t end)>& body);
 
-// Worker threads this process has started so far.
+// Threads that the pool of this process has started so far.
 int started_worker_threads();
 
 }  // namespace avts

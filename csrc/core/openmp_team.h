@@ -1,0 +1,14 @@
+// The threads that PyTorch's own operators use, where the process has them.
+#pragma once
+
+#include <functional>
+
+namespace avts {
+
+// Calls body once on each of up to `threads` threads, of which the caller is one, and returns when
+// all are done. The body must not throw. False, and nothing has been called, if the process has
+// no OpenMP runtime that everyone sees, if it is a forked child (whose OpenMP would hang), or if
+// the cores were too busy a moment ago.
+bool run_in_openmp_team(int threads, const std::function<void()>& body);
+
+}  // namespace avts
