@@ -67,6 +67,21 @@ def ours(c: Config) -> Callable:
     )  # fmt: skip
 
 
+def ours_on_one_thread(c: Config) -> Callable:
+    threads = torch.get_num_threads()
+    if threads == 1:
+        raise NotImplementedError("everyone has one thread")
+    transform = ours(c)
+
+    def run(x: torch.Tensor) -> torch.Tensor:
+        torch.set_num_threads(1)
+        values = transform(x)
+        torch.set_num_threads(threads)
+        return values
+
+    return run
+
+
 def torchaudio(c: Config) -> Callable:
     import torchaudio
 
@@ -111,7 +126,7 @@ def asrfront(c: Config) -> Callable:
         raise NotImplementedError("three models' fixed configurations")
     from asrfront._ext import WhisperFrontend
 
-    frontend = WhisperFrontend(n_mels=80, pad_or_trim=False, n_threads=1)
+    frontend = WhisperFrontend(n_mels=80, pad_or_trim=False, n_threads=torch.get_num_threads())
 
     def run(x: torch.Tensor) -> torch.Tensor:
         out = torch.empty(len(x), 80, frontend.out_frames(x.shape[1]))
@@ -124,12 +139,14 @@ def asrfront(c: Config) -> Callable:
 # name: how to build it, its distribution, whom it is compared with, whether it has a gradient
 CONTESTANTS = {
     "avts_ext": (ours, None, None, True),
+    "one thread": (ours_on_one_thread, None, "avts_ext", False),
     "torchaudio": (torchaudio, "torchaudio", "avts_ext", True),
     "auvux-dsp": (auvux, "auvux-dsp", "avts_ext", True),
     "librosa": (librosa, "librosa", "avts_ext", False),
     "avts_ext whisper": (ours_whisper, None, None, False),
     "asrfront": (asrfront, "asrfront", "avts_ext whisper", False),
 }
+PEERS = [name for name, (_, distribution, _, _) in CONTESTANTS.items() if distribution]
 
 # The project's aims: how many times faster than a peer. (configuration or "" for all, direction,
 # batch, seconds, peer)
@@ -141,6 +158,8 @@ BARS = {
     ("320/320, 40 mels", "forward", 64, 2.0, "torchaudio"): 10,
     ("", "forward", 64, 10.0, "torchaudio"): 30,
     ("", "forward", 1, 2.0, "torchaudio"): 12,
+    ("", "forward", 64, 2.0, "one thread"): 1.8,
+    ("", "forward", 64, 10.0, "one thread"): 1.8,
     ("400/400, 80 mels", "forward + backward", 64, 2.0, "torchaudio"): 14,
     ("400/400, 80 mels", "forward + backward", 64, 2.0, "auvux-dsp"): 14,
     ("512/320, 40 mels", "forward + backward", 64, 2.0, "auvux-dsp"): 5.5,
@@ -161,10 +180,12 @@ def forward_backward(transform, x):
 DIRECTIONS = {"forward": forward, "forward + backward": forward_backward}
 
 
-def contestants(config: Config) -> dict[str, Callable]:
-    """Those that are installed and can do it."""
+def contestants(peers: list[str], config: Config) -> dict[str, Callable]:
+    """Ourselves and the peers that are installed and can do it."""
     found = {}
     for name, (build, _, _, _) in CONTESTANTS.items():
+        if name in PEERS and name not in peers:
+            continue
         try:
             found[name] = build(config)
         except NotImplementedError as reason:
@@ -240,7 +261,7 @@ def report(args, config_name, config, batch, seconds) -> None:
     shape = (batch, round(seconds * config.sample_rate))
     x = torch.randn(shape) * 0.1
     print(f"\n### {config_name}: {batch} x {seconds:g} s\n")
-    found = contestants(config)
+    found = contestants(args.peers, config)
     check_equality(found, x[:2])
     frames = batch * (shape[1] // config.hop_length + 1)
     memory = [" extra MiB |", " ---: |"] if args.memory else ["", ""]
@@ -306,12 +327,13 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--configs", nargs="+", default=list(CONFIGS), choices=list(CONFIGS))
+    parser.add_argument("--peers", nargs="*", default=PEERS, choices=PEERS)
     parser.add_argument("--batch", type=int, nargs="+", default=[64])
     parser.add_argument("--duration-s", type=float, nargs="+", default=[2.0])
     parser.add_argument(
         "--directions", nargs="+", default=list(DIRECTIONS), choices=list(DIRECTIONS)
     )
-    parser.add_argument("--threads", type=int, default=1, help="0: all")
+    parser.add_argument("--threads", type=int, default=1, help="for everyone; 0: all")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
     parser.add_argument("--memory", action="store_true")
