@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,10 +27,11 @@ def summary(manifest: Manifest) -> dict[str, Any]:
         "containers", "video_codecs", "audio_codecs" and "sample_rates", counts of the usable
         files; "notes", counts of usable files that are unusual; "duplicates", groups of paths with
         equal content; "problems", one {"path", "fault", "message"} per unusable file.
-        "splits", by name, and "classes" tell the coverage, each as a dict with "listed", what the
-        lists name; of that "there" and "usable"; and "official", what the data set's authors
-        publish, None if the manifest is of no known data set. "dataset" and "official_source" name
-        both, or are None.
+        "splits", by name, "all splits" and "classes" tell the coverage, each as a dict with
+        "listed", what the lists name; of that "there" and "usable"; and "official", what the data
+        set's authors publish, None if the manifest is of no known data set. A split also tells
+        "copy", the name of another list in circulation that has as many files, or None. "dataset"
+        and "official_source" name data set and publication, or are None.
     """
     rows = manifest.rows
     usable = [row for row in rows if row.fault is None]
@@ -46,6 +47,7 @@ def summary(manifest: Manifest) -> dict[str, Any]:
         "durations_s": np.percentile(durations_s, [0, 50, 100]).tolist() if usable else None,
         "faults": _counts(row.fault.value for row in rows if row.fault is not None),
         "splits": _split_coverage(rows, data_set),
+        "all splits": _coverage(rows, data_set.n_files if data_set else None),
         "classes": _class_coverage(rows, data_set),
         "containers": _counts(row.container for row in usable),
         "video_codecs": _counts(row.video_codec for row in usable),
@@ -105,11 +107,14 @@ def coverage_table(facts: dict[str, Any]) -> str:
     """How much of each split is there, for people; `facts` from `summary`."""
     columns = ("usable", "there", "listed", "official")
     lines = [" ".join(f"{name:>10}" for name in columns)]
-    for name, found in [*facts["splits"].items(), ("classes", facts["classes"])]:
+    others = ((name, facts[name]) for name in ("all splits", "classes"))
+    for name, found in [*facts["splits"].items(), *others]:
         numbers = ["" if found[column] is None else f"{found[column]:,}" for column in columns]
         line = " ".join(f"{number:>10}" for number in numbers) + f"  {name}"
-        differs = found["official"] not in (None, found["listed"])
-        lines.append(line + " *" * differs)
+        if found["official"] not in (None, found["listed"]):
+            copy = found.get("copy")
+            line += f" (as in the copy of {copy})" if copy else " *"
+        lines.append(line)
     if any(line.endswith(" *") for line in lines):
         lines.append("* not as published: the lists are other ones, or not all, or of a share")
     if facts["official_source"]:
@@ -139,7 +144,7 @@ def _counts(values: Iterable[Any]) -> dict[str, int]:
 
 def _split_coverage(
     rows: Iterable[ManifestRow], data_set: DataSet | None
-) -> dict[str, dict[str, int | None]]:
+) -> dict[str, dict[str, int | str | None]]:
     official: Mapping[str, int] = data_set.counts if data_set else {}
     groups: dict[str, list[ManifestRow]] = {split: [] for split in official}
     for row in rows:
@@ -147,12 +152,19 @@ def _split_coverage(
             groups.setdefault(split, []).append(row)
     return {
         split: {
-            "usable": sum(row.fault is None for row in group),
-            "there": sum(row.fault is not Fault.MISSING for row in group),
-            "listed": len(group),
-            "official": official.get(split),
+            **_coverage(group, official.get(split)),
+            "copy": data_set.copy_with(split, len(group)) if data_set else None,
         }
         for split, group in groups.items()
+    }
+
+
+def _coverage(rows: Sequence[ManifestRow], official: int | None) -> dict[str, int | None]:
+    return {
+        "usable": sum(row.fault is None for row in rows),
+        "there": sum(row.fault is not Fault.MISSING for row in rows),
+        "listed": len(rows),
+        "official": official,
     }
 
 

@@ -10,8 +10,9 @@ from broken_media import write_tracks
 from flash_beep import FlashBeep
 
 from avts_ext.data import Fault, ManifestRow, read_manifest, scan_folder
-from avts_ext.data.datasets import DATASETS, data_set
+from avts_ext.data.datasets import DATASETS, DataSet, data_set
 from avts_ext.data.datasets.subset import class_proportional
+from avts_ext.data.manifest import Manifest
 from avts_ext.data.report import coverage_table, summary
 
 
@@ -259,15 +260,52 @@ def test_unknown_data_set():
 
 
 def test_official_counts_add_up():
-    totals = {name: sum(known.counts.values()) for name, known in DATASETS.items()}
-    assert totals["kinetics400"] == 306_245
-    assert totals["kinetics600"] == 495_547
-    assert totals["kinetics700"] == 650_317
-    assert totals["kinetics700_2020"] == 647_907
-    assert totals["vggsound"] == 199_467
+    totals = {name: known.n_files for name, known in DATASETS.items()}
+    published = {"kinetics400": 306_245, "kinetics600": 495_547, "kinetics700": 650_317}
+    assert published.items() <= totals.items()
+    assert round(totals["kinetics700_2020"] / 700) == 926
+    for name in set(DATASETS) - {"esc50", "ucf101", "hmdb51"}:  # each file in one split
+        assert sum(DATASETS[name].counts.values()) == totals[name], name
     ucf = DATASETS["ucf101"].counts
-    assert {ucf[f"train{k}"] + ucf[f"test{k}"] for k in (1, 2, 3)} == {13_320}
-    assert totals["esc50"] - 400 == 2000
+    assert {ucf[f"train{k}"] + ucf[f"test{k}"] for k in (1, 2, 3)} == {totals["ucf101"]}
+    hmdb = DATASETS["hmdb51"].counts  # which leaves some out of both
+    assert {hmdb[f"train{k}"] + hmdb[f"test{k}"] for k in (1, 2, 3)} == {51 * 100}
+    assert sum(DATASETS["esc50"].counts[f"fold{k}"] for k in range(1, 6)) == totals["esc50"]
+
+
+def manifest_of(dataset: str, counts: dict[str, int]) -> Manifest:
+    """Rows of a list with so many files in each split, none of them there."""
+    rows = [
+        ManifestRow(f"{split}/{i}.mp4", fault=Fault.MISSING, splits=(split,), labels=("a",))
+        for split, n_files in counts.items()
+        for i in range(n_files)
+    ]
+    return Manifest(Path("films"), rows, dataset)
+
+
+def test_lists_are_told_from_the_published_ones_and_from_other_copies(monkeypatch):
+    known = DataSet(
+        lambda root: [],
+        {"train": 9, "val": 4, "test": 5},
+        18,
+        1,
+        "a paper",
+        {"CVDF": {"train": 7, "val": 4, "test": 3}},
+    )
+    monkeypatch.setitem(DATASETS, "kinetics600", known)
+    facts = summary(manifest_of("kinetics600", {"train": 7, "val": 4, "test": 2}))
+    copies = {split: found["copy"] for split, found in facts["splits"].items()}
+    assert copies == {"train": "CVDF", "val": "CVDF", "test": None}
+    assert facts["all splits"] == {"usable": 0, "there": 0, "listed": 13, "official": 18}
+    lines = [line.split(maxsplit=4)[4] for line in coverage_table(facts).splitlines()[1:6]]
+    assert lines == ["train (as in the copy of CVDF)", "val", "test *", "all splits *", "classes"]
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_copies_have_the_same_splits_and_other_counts(name):
+    known = DATASETS[name]
+    for counts in known.copies.values():
+        assert counts.keys() == known.counts.keys() and counts != known.counts
 
 
 def test_examined_with_holes_and_coverage(tmp_path):
@@ -293,8 +331,10 @@ def test_examined_with_holes_and_coverage(tmp_path):
     with pytest.raises(ValueError, match="split must be one of esc10, fold1, fold5, got 'fold2'"):
         manifest.split("fold2")
     facts = json.loads(json.dumps(summary(manifest)))
-    assert facts["splits"]["fold1"] == {"usable": 1, "there": 1, "listed": 2, "official": 400}
-    assert facts["splits"]["fold3"] == {"usable": 0, "there": 0, "listed": 0, "official": 400}
+    none = {"usable": 0, "there": 0, "listed": 0, "official": 400, "copy": None}
+    assert facts["splits"]["fold1"] == none | {"usable": 1, "there": 1, "listed": 2}
+    assert facts["splits"]["fold3"] == none
+    assert facts["all splits"] == {"usable": 2, "there": 2, "listed": 3, "official": 2000}
     assert facts["classes"] == {"usable": 1, "there": 1, "listed": 2, "official": 50}
     table = coverage_table(facts)
     (line,) = [line for line in table.splitlines() if "fold1" in line]

@@ -174,7 +174,8 @@ def test_listed_files_bring_their_labels_and_holes_are_told(broken_folder, tmp_p
     assert rows["absent.mp4"].fault is Fault.MISSING
     assert rows["silent.mp4"].audio_codec is None and rows["silent.mp4"].video_n_frames == 32
     facts = summary(found)
-    assert facts["splits"]["train"] == {"usable": 1, "there": 1, "listed": 2, "official": None}
+    coverage = {"usable": 1, "there": 1, "listed": 2, "official": None, "copy": None}
+    assert facts["splits"]["train"] == coverage
     relisted = [replace(row, labels=("c",)) for row in listed]
     assert scan_folder(broken_folder[0], tmp_path / "manifest.parquet", relisted).rows[
         1

@@ -81,18 +81,20 @@ def _hmdb_rows(path: Path, finder: MediaFinder) -> Iterator[ManifestRow]:
 
 
 ACTIONS = {
-    # Every split of UCF101 adds up to the 13,320 clips of its paper.
     "ucf101": DataSet(
         read_ucf101,
         {"train1": 9537, "test1": 3783, "train2": 9586, "test2": 3734, "train3": 9624}
         | {"test3": 3696},
+        13_320,
         101,
         "Soomro et al. 2012, arXiv:1212.0402, and the lines of its lists",
     ),
     "hmdb51": DataSet(
         read_hmdb51,
         {f"train{k}": 3570 for k in (1, 2, 3)} | {f"test{k}": 1530 for k in (1, 2, 3)},
+        6_766,  # in the lists; the paper counts 6,849
         51,
-        "Kuehne et al. 2011, doi:10.1109/ICCV.2011.6126543: 70 and 30 videos of each class",
+        "Kuehne et al. 2011, doi:10.1109/ICCV.2011.6126543: 70 and 30 videos of each class; "
+        "the lines of its lists",
     ),
 }

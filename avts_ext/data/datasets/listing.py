@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from avts_ext.data.index import MEDIA_SUFFIXES, files_under
@@ -24,14 +24,23 @@ class DataSet:
             not. Raises `FileNotFoundError` if a list is not there and `ValueError` if it is not in
             its format.
         counts: files in each split.
+        n_files: files in all lists together.
         n_classes: number of classes; 0 if the set has no labels.
         source: where these numbers are published.
+        copies: `counts` of other lists in circulation, by their name.
     """
 
     read: Callable[[Path], list[ManifestRow]]
     counts: Mapping[str, int]
+    n_files: int
     n_classes: int
     source: str
+    copies: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+    def copy_with(self, split: str, n_files: int) -> str | None:
+        """The copy that has so many files in a split, if any."""
+        found = (name for name, counts in self.copies.items() if counts.get(split) == n_files)
+        return next(found, None)
 
 
 def by_stem(path: Path) -> str:

@@ -76,18 +76,21 @@ RECORDINGS = {
     "esc50": DataSet(
         read_esc50,
         {**{f"fold{fold}": 400 for fold in range(1, 6)}, "esc10": 400},
+        2000,
         50,
         "Piczak 2015, doi:10.1145/2733373.2806390",
     ),
     "dcase2014": DataSet(
         read_dcase2014,
         {"train": 100, "test": 100},
+        200,
         10,
         "Stowell et al. 2015, doi:10.1109/TMM.2015.2428998",
     ),
     "soundnet": DataSet(
         read_soundnet,
         {"train": 2_000_000, "val": 140_000},
+        2_140_000,
         0,
         "Aytar et al. 2016, arXiv:1610.09001, in round numbers",
     ),
