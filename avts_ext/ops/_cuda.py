@@ -59,14 +59,14 @@ def _log_mel_memory(key: str, rows: Tensor, out: Tensor, backward: bool) -> tupl
     return tables, rows.new_empty(size, dtype=torch.uint8)
 
 
-def _log_mel(*arguments: Any) -> tuple[Tensor, Tensor]:
-    def run(key: str, inputs: tuple[Any, ...], out: Tensor, mel: Tensor | None) -> None:
-        memory = _log_mel_memory(key, inputs[0], out, backward=False)
-        _log_mel_kernel(key).forward(*inputs, out, mel, *memory)
-        if mel is None:
-            limit_range_(out, inputs[2], key)
+def _run_log_mel(key: str, inputs: tuple[Any, ...], out: Tensor, mel: Tensor | None) -> None:
+    memory = _log_mel_memory(key, inputs[0], out, backward=False)
+    _log_mel_kernel(key).forward(*inputs, out, mel, *memory)
+    if mel is None:
+        limit_range_(out, inputs[2], key)
 
-    return forward_by(run, *arguments)
+
+_log_mel, _log_mel_with_mel = forward_by(_run_log_mel)
 
 
 def _log_mel_backward(*arguments: Any) -> Tensor:
@@ -154,6 +154,7 @@ def _sync_pair_backward(
 
 KERNELS: dict[str, Callable[..., Any]] = {
     "log_mel": _log_mel,
+    "log_mel_with_mel": _log_mel_with_mel,
     "log_mel_backward": _log_mel_backward,
     "clip_offset": _clip_offset,
     "sync_loss": _sync_loss,

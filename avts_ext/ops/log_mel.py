@@ -15,10 +15,12 @@ from avts_ext.ops._pcen_operator import pcen_numpy
 from avts_ext.ops.log_mel_spec import PCEN_FIRST_MEAN, LogMelSpec, kernel_of, spec_of
 
 _INPUTS = "Tensor waveform, Tensor? starts, Tensor? lengths, int clip_length, str spec"
-# `spec` is LogMelSpec.key; a negative `clip_length` means the rest of the row. The second result is
-# what the logarithm is taken of, which the gradient needs; it is empty without `save_mel`. With it
-# `top_db` has yet to be applied to the first result, by an operation that has a gradient.
-LIBRARY.define(f"log_mel({_INPUTS}, bool save_mel) -> (Tensor, Tensor)", tags=TAGS)
+# `spec` is LogMelSpec.key; a negative `clip_length` means the rest of the row. `log_mel` has no
+# gradient. The second result of `log_mel_with_mel` is what the logarithm is taken of, which the
+# gradient needs, and `top_db` has yet to be applied to its first, by an operation that has one. One
+# operator would be simpler: PyTorch's Python for a gradient and an empty result cost a call 4 us.
+LIBRARY.define(f"log_mel({_INPUTS}) -> Tensor", tags=TAGS)
+LIBRARY.define(f"log_mel_with_mel({_INPUTS}) -> (Tensor, Tensor)", tags=TAGS)
 LIBRARY.define(f"log_mel_backward(Tensor grad, Tensor mel, {_INPUTS}) -> Tensor", tags=TAGS)
 
 _SAMPLE_TYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int16)
@@ -42,21 +44,21 @@ def _frames(
     waveform: Tensor, starts: Tensor | None, lengths: Tensor | None, clip_length: int, key: str
 ) -> int:
     """Frames of the result, after all checks that do not read values; works on fake tensors."""
-    spec = spec_of(key)
+    spec, shape = spec_of(key), waveform.shape
     if waveform.dtype not in _SAMPLE_TYPES:
         raise TypeError(
             f"waveform is {waveform.dtype}, expected torch.float32, float64, float16, bfloat16 or "
             f"int16"
         )
-    if waveform.dim() < 1:
+    if not shape:
         raise ValueError("waveform is 0-dimensional, expected shape (..., time)")
     _check_per_item("starts", starts, waveform)
     _check_per_item("lengths", lengths, waveform)
     if starts is not None and lengths is None and clip_length < 0:
         raise ValueError("clip_length is None, expected a number of samples if starts are given")
-    if clip_length > waveform.shape[-1]:
-        raise ValueError(f"clip_length is {clip_length}, expected at most {waveform.shape[-1]}")
-    samples = waveform.shape[-1] if clip_length < 0 else clip_length
+    if clip_length > shape[-1]:
+        raise ValueError(f"clip_length is {clip_length}, expected at most {shape[-1]}")
+    samples = shape[-1] if clip_length < 0 else clip_length
     if samples < spec.samples_needed:
         raise ValueError(
             f"waveform is {samples} samples long, expected at least {spec.samples_needed}"
@@ -69,14 +71,28 @@ def _values_shape(batch: Any, frames: int, spec: LogMelSpec) -> tuple[int, ...]:
     return (*batch, *last_two)
 
 
-def _empty_outputs(
-    waveform: Tensor, frames: int, key: str, save_mel: bool
-) -> tuple[Tensor, Tensor]:
-    spec, batch = spec_of(key), waveform.shape[:-1]
-    computed = spec.dtype is None or spec.pcen is not None  # which rounds its own result
-    dtype = _precision(waveform) if computed else getattr(torch, str(spec.dtype))
-    out = waveform.new_empty(_values_shape(batch, frames, spec), dtype=dtype)
-    mel_shape = (*batch, spec.n_mels, frames) if save_mel else (0,)
+def _empty_values(waveform: Tensor, *rest: Any) -> Tensor:
+    """Memory for the values, after the checks; works on fake tensors."""
+    frames, spec = _frames(waveform, *rest), spec_of(rest[-1])
+    dtype = _precision(waveform)
+    if spec.dtype is not None and spec.pcen is None:  # which rounds its own result
+        dtype = getattr(torch, spec.dtype)
+    return waveform.new_empty(_values_shape(waveform.shape[:-1], frames, spec), dtype=dtype)
+
+
+def _empty_without_mel(waveform: Tensor, *rest: Any) -> Tensor:
+    if waveform.requires_grad and torch.is_grad_enabled():
+        raise ValueError(
+            "waveform requires a gradient, which avts::log_mel does not have, expected "
+            "avts::log_mel_with_mel"
+        )
+    return _empty_values(waveform, *rest)
+
+
+def _empty_with_mel(waveform: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+    out, spec = _empty_values(waveform, *rest), spec_of(rest[-1])
+    frames = out.shape[-2 if spec.layout == "time_mel" else -1]
+    mel_shape = (*waveform.shape[:-1], spec.n_mels, frames)
     return out, waveform.new_empty(mel_shape, dtype=_precision(waveform))
 
 
@@ -125,46 +141,38 @@ def limit_range_(values: Tensor, lengths: Tensor | None, key: str) -> None:
         values.masked_fill_(missing, 0)
 
 
-def forward_by(
-    run: Callable[..., None],
-    waveform: Tensor,
-    starts: Tensor | None,
-    lengths: Tensor | None,
-    clip_length: int,
-    key: str,
-    save_mel: bool,
-) -> tuple[Tensor, Tensor]:
-    """The operator by a device's kernel, ``run(key, inputs, out, mel or None)``.
+Kernel = Callable[..., Any]
+
+
+def forward_by(run: Kernel) -> tuple[Kernel, Kernel]:
+    """The two operators by a device's kernel, ``run(key, inputs, out, mel or None)``.
 
     `inputs` are rows of samples, starts, lengths and `clip_length`. Without `mel` it applies
     ``top_db``.
     """
-    frames = _frames(waveform, starts, lengths, clip_length, key)
-    out, mel = _empty_outputs(waveform, frames, key, save_mel)
-    if out.numel():
-        inputs = (_rows(waveform), _flat(starts), _flat(lengths), clip_length)
-        run(key, inputs, _items(out), _items(mel) if save_mel else None)
-    return out, mel
+
+    def fill(inputs: tuple[Any, ...], out: Tensor, mel: Tensor | None) -> None:
+        waveform, starts, lengths, clip_length, key = inputs
+        if out.numel():
+            rows = (_rows(waveform), _flat(starts), _flat(lengths), clip_length)
+            run(key, rows, _items(out), None if mel is None else _items(mel))
+
+    def log_mel(*inputs: Any) -> Tensor:
+        out = _empty_without_mel(*inputs)
+        fill(inputs, out, None)
+        return out
+
+    def log_mel_with_mel(*inputs: Any) -> tuple[Tensor, Tensor]:
+        out, mel = _empty_with_mel(*inputs)
+        fill(inputs, out, mel)
+        return out, mel
+
+    return log_mel, log_mel_with_mel
 
 
-def _log_mel(*arguments: Any) -> tuple[Tensor, Tensor]:
-    def run(key: str, inputs: tuple[Any, ...], out: Tensor, mel: Tensor | None) -> None:
-        limit = spec_of(key).dynamic_range if mel is None else math.inf
-        kernel_of(key).forward(*inputs, out, mel, torch.get_num_threads(), limit)
-
-    return forward_by(run, *arguments)
-
-
-def _log_mel_fake(
-    waveform: Tensor,
-    starts: Tensor | None,
-    lengths: Tensor | None,
-    clip_length: int,
-    key: str,
-    save_mel: bool,
-) -> tuple[Tensor, Tensor]:
-    frames = _frames(waveform, starts, lengths, clip_length, key)
-    return _empty_outputs(waveform, frames, key, save_mel)
+def _run(key: str, inputs: tuple[Any, ...], out: Tensor, mel: Tensor | None) -> None:
+    limit = spec_of(key).dynamic_range if mel is None else math.inf
+    kernel_of(key).forward(*inputs, out, mel, torch.get_num_threads(), limit)
 
 
 def _check_grad(grad: Tensor, mel: Tensor, waveform: Tensor, key: str, frames: int) -> None:
@@ -179,7 +187,7 @@ def _check_grad(grad: Tensor, mel: Tensor, waveform: Tensor, key: str, frames: i
 
 
 def backward_by(
-    run: Callable[..., None],
+    run: Kernel,
     grad: Tensor,
     mel: Tensor,
     waveform: Tensor,
@@ -224,9 +232,7 @@ def _log_mel_backward_fake(
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    waveform, starts, lengths, clip_length, key, save_mel = inputs
-    if waveform.requires_grad and not save_mel:
-        raise ValueError("save_mel is False, expected True for a waveform that requires a gradient")
+    waveform, starts, lengths, clip_length, key = inputs
     mel = output[1]
     ctx.mark_non_differentiable(mel)
     ctx.save_for_backward(mel, waveform, starts, lengths)
@@ -235,7 +241,7 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tens
 
 def _autograd(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
     grad_waveform = torch.ops.avts.log_mel_backward(grad, *ctx.saved_tensors, *ctx.rest)
-    return (grad_waveform, None, None, None, None, None)
+    return (grad_waveform, None, None, None, None)
 
 
 def _setup_second_order(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -247,9 +253,12 @@ def _second_order(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
 
 
 def _log_mel_vmap(info: Any, in_dims: tuple[Any, ...], *inputs: Any) -> tuple[Any, Any]:
+    return torch.ops.avts.log_mel(*batch_first(info.batch_size, in_dims, inputs)), 0
+
+
+def _log_mel_with_mel_vmap(info: Any, in_dims: tuple[Any, ...], *inputs: Any) -> tuple[Any, Any]:
     mapped = batch_first(info.batch_size, in_dims, inputs)
-    save_mel = inputs[-1]
-    return torch.ops.avts.log_mel(*mapped), (0, 0 if save_mel else None)
+    return torch.ops.avts.log_mel_with_mel(*mapped), (0, 0)
 
 
 def _log_mel_backward_vmap(info: Any, in_dims: tuple[Any, ...], *inputs: Any) -> tuple[Tensor, int]:
@@ -257,23 +266,31 @@ def _log_mel_backward_vmap(info: Any, in_dims: tuple[Any, ...], *inputs: Any) ->
     return torch.ops.avts.log_mel_backward(*mapped), 0
 
 
-LIBRARY.impl("log_mel", _log_mel, "CPU")
+for _name, _kernel in zip(("log_mel", "log_mel_with_mel"), forward_by(_run), strict=True):
+    LIBRARY.impl(_name, _kernel, "CPU")
 LIBRARY.impl("log_mel_backward", _log_mel_backward, "CPU")
-torch.library.register_fake("avts::log_mel", _log_mel_fake, lib=LIBRARY)
+torch.library.register_fake("avts::log_mel", _empty_without_mel, lib=LIBRARY)
+torch.library.register_fake("avts::log_mel_with_mel", _empty_with_mel, lib=LIBRARY)
 torch.library.register_fake("avts::log_mel_backward", _log_mel_backward_fake, lib=LIBRARY)
 torch.library.register_autograd(
-    "avts::log_mel", _autograd, setup_context=_setup_context, lib=LIBRARY
+    "avts::log_mel_with_mel", _autograd, setup_context=_setup_context, lib=LIBRARY
 )
 torch.library.register_autograd(
     "avts::log_mel_backward", _second_order, setup_context=_setup_second_order, lib=LIBRARY
 )
 torch.library.register_vmap("avts::log_mel", _log_mel_vmap, lib=LIBRARY)
+torch.library.register_vmap("avts::log_mel_with_mel", _log_mel_with_mel_vmap, lib=LIBRARY)
 torch.library.register_vmap("avts::log_mel_backward", _log_mel_backward_vmap, lib=LIBRARY)
 
 
 # An operator only so that compilers, which stumble over a spec's methods, see one call.
 LIBRARY.define("log_mel_limit_range(Tensor values, Tensor? lengths, str spec) -> Tensor", tags=TAGS)
 LIBRARY.impl("log_mel_limit_range", _limit_range, "CompositeImplicitAutograd")
+
+
+def _check_device(name: str, values: Tensor, waveform: Tensor) -> None:
+    if values.device != waveform.device:
+        raise ValueError(f"{name} is on {values.device}, expected {waveform.device}")
 
 
 @torch.compiler.assume_constant_result
@@ -324,21 +341,20 @@ def log_mel_spectrogram(
         raise ValueError(f"options are {sorted(options)}, expected none beside a spec")
     if spec.pcen is not None and waveform.is_cuda:
         raise ValueError(f"waveform is on {waveform.device}, expected the CPU with pcen")
-    for name, tensor in (("starts", starts), ("lengths", lengths)):
-        if tensor is not None and tensor.device != waveform.device:
-            raise ValueError(f"{name} is on {tensor.device}, expected {waveform.device}")
-    save_mel = torch.is_grad_enabled() and waveform.requires_grad
-    inputs = (waveform, starts, lengths, -1 if clip_length is None else clip_length)
-    if save_mel or torch.compiler.is_compiling():
-        values, _ = torch.ops.avts.log_mel(*inputs, spec.key, save_mel)
-    else:  # what the formula of the gradient would do itself, after 4 us of Python
-        with torch._C._AutoDispatchBelowAutograd():
-            values, _ = torch.ops.avts.log_mel(*inputs, spec.key, False)
+    if starts is not None:
+        _check_device("starts", starts, waveform)
+    if lengths is not None:
+        _check_device("lengths", lengths, waveform)
+    inputs = (waveform, starts, lengths, -1 if clip_length is None else clip_length, spec.key)
+    if waveform.requires_grad and torch.is_grad_enabled():
+        values, _ = torch.ops.avts.log_mel_with_mel.default(*inputs)
+        if spec.top_db is not None:
+            values = torch.ops.avts.log_mel_limit_range(values, lengths, spec.key)
+    else:
+        values = torch.ops.avts.log_mel.default(*inputs)
     if spec.pcen is not None:
         return torch.ops.avts.log_mel_pcen(values, lengths, spec.key)
-    if spec.top_db is None or not save_mel:
-        return values
-    return torch.ops.avts.log_mel_limit_range(values, lengths, spec.key)
+    return values
 
 
 _DEFAULT = LogMelSpec()

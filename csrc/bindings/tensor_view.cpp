@@ -155,8 +155,10 @@ const TensorView& TensorView::expect_shape(std::initializer_list<int64_t> wanted
     if (ok && size >= 0) ok = shape[i] == size;
     ++i;
   }
-  check_argument(ok, name, "of shape " + shape_text(shape.data(), ndim),
-                 shape_text(wanted.begin(), wanted.size()));
+  if (!ok) {  // the texts would cost a call half a microsecond
+    check_argument(false, name, "of shape " + shape_text(shape.data(), ndim),
+                   shape_text(wanted.begin(), wanted.size()));
+  }
   return *this;
 }
 

@@ -220,8 +220,9 @@ def test_second_derivative_is_refused():
 def test_opcheck(shape):
     key = LogMelSpec(n_fft=64, win_length=50, hop_length=20, n_mels=8).key
     x = torch.randn(shape, requires_grad=True)
-    torch.library.opcheck(torch.ops.avts.log_mel.default, (x, None, None, -1, key, True))
-    values, mel = torch.ops.avts.log_mel(x, None, None, -1, key, True)
+    torch.library.opcheck(torch.ops.avts.log_mel.default, (x.detach(), None, None, -1, key))
+    torch.library.opcheck(torch.ops.avts.log_mel_with_mel.default, (x, None, None, -1, key))
+    values, mel = torch.ops.avts.log_mel_with_mel(x, None, None, -1, key)
     torch.library.opcheck(
         torch.ops.avts.log_mel_backward.default,
         (torch.randn_like(values), mel, x.detach(), None, None, -1, key),

@@ -84,10 +84,47 @@ def test_autocast_changes_nothing():
     assert torch.equal(half, log_mel_spectrogram(x.bfloat16()))
 
 
-def test_operator_wants_its_saved_values_for_a_gradient():
+def test_operator_without_a_gradient_says_so():
     x = torch.randn(2, 4000, requires_grad=True)
-    with pytest.raises(ValueError, match="save_mel is False, expected True"):
-        torch.ops.avts.log_mel(x, None, None, -1, LogMelSpec().key, False)
+    arguments = (None, None, -1, LogMelSpec().key)
+    for waveform in (x, x.to("meta").requires_grad_()):
+        with pytest.raises(ValueError, match="avts::log_mel does not have, expected avts::log"):
+            torch.ops.avts.log_mel(waveform, *arguments)
+    with torch.no_grad():
+        torch.ops.avts.log_mel(x, *arguments)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_compiles_without_a_gradient_of_a_waveform_that_has_one(mode):
+    x = torch.randn(2, 4000, requires_grad=True)
+
+    @torch.compile(fullgraph=True, backend="aot_eager")
+    def function(x):
+        with torch.no_grad():
+            inside = log_mel_spectrogram(x, top_db=20.0)
+        return inside, log_mel_spectrogram(x, top_db=20.0)
+
+    expected = log_mel_spectrogram(x, top_db=20.0)
+    assert all(torch.equal(values, expected) for values in function(x))
+    with mode():
+        assert all(torch.equal(values, expected) for values in function(x))
+        assert torch.equal(log_mel_spectrogram(x, top_db=20.0), expected)
+
+
+def test_a_kernel_registered_for_the_operator_is_called():
+    library = torch.library.Library("avts", "IMPL")
+    calls = []
+
+    def kernel(waveform, *rest):
+        calls.append(rest)
+        return waveform.new_zeros(1)
+
+    library.impl("log_mel", kernel, "CPU", allow_override=True)
+    try:
+        assert log_mel_spectrogram(torch.randn(4000)).shape == (1,)
+    finally:
+        library._destroy()
+    assert len(calls) == 1
 
 
 def test_spec_beside_options_is_refused():
