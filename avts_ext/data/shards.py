@@ -23,13 +23,13 @@ from tqdm import tqdm
 
 from avts_ext.data.clips import ClipSpec
 from avts_ext.data.dataset import SyncClipDataset
-from avts_ext.data.draws import hash64
+from avts_ext.data.draws import hash64, validation_draws
 from avts_ext.data.entries import MediaEntry, MediaTable
 from avts_ext.data.faults import Fault, MediaError
 from avts_ext.data.index import media_id, member_name
 from avts_ext.data.manifest import ManifestRow, read_manifest, write_manifest
 
-_WRITING, _SHARDS, _WITHIN = 6, 7, 8  # keep these draws apart from others
+_SHARDS, _WITHIN = 7, 8  # keep these draws apart from others
 
 
 def write_shards(
@@ -42,7 +42,8 @@ def write_shards(
 ) -> Path:
     """Pack the usable files of a manifest into `out_dir`/000000.tar and so on.
 
-    Which files share a shard is drawn at random, for a batch is made of one shard.
+    Which files share a shard is drawn at random, for a batch is made of one shard; by the draw that
+    puts files aside for validation, so that these share as few shards as can be.
 
     Args:
         manifest: made by `avts index`.
@@ -66,7 +67,7 @@ def write_shards(
     if not usable:
         raise ValueError(f"manifest {os.fspath(manifest)!r} holds no usable media file")
     ids = np.array([media_id(row.path) for row in usable], np.int64)
-    order = np.lexsort((ids, hash64(_WRITING, ids)))
+    order = np.lexsort((ids, validation_draws(ids)))
     out_dir.mkdir(parents=True, exist_ok=True)
     rows = [row for row in source.rows if row.fault is not None]
     starts = range(0, len(order), files_per_shard)
@@ -249,7 +250,8 @@ class ShardBatchSampler(Sampler[list[tuple[int, int]]]):
             ids = self._media_ids[members]
             order = np.lexsort((ids, hash64(_WITHIN, self._seed, epoch, ids)))
             n_batches = len(members) // self._batch_size
-            yield from members[order[: n_batches * self._batch_size]].reshape(n_batches, -1)
+            chosen = members[order[: n_batches * self._batch_size]]
+            yield from chosen.reshape(n_batches, self._batch_size)
 
 
 class _DamagedShardError(ValueError):
@@ -257,10 +259,11 @@ class _DamagedShardError(ValueError):
 
 
 def _members(entries: MediaTable) -> dict[str, np.ndarray]:
-    """Items of each shard, ascending."""
+    """Items of each shard that has any, ascending."""
     order = np.argsort(entries.shard_of, kind="stable")
     counts = np.bincount(entries.shard_of, minlength=len(entries.shards))
-    return dict(zip(entries.shards, np.split(order, np.cumsum(counts)[:-1]), strict=True))
+    parts = zip(entries.shards, np.split(order, np.cumsum(counts)[:-1]), strict=True)
+    return {shard: items for shard, items in parts if len(items)}
 
 
 def _contents(shard: str) -> Iterator[tuple[str, bytes]]:

@@ -17,13 +17,13 @@ from avts_ext.data import (
     SyncClipDataset,
     open_index,
 )
-from avts_ext.data.draws import hash64
+from avts_ext.data.draws import validation_draws
+from avts_ext.data.loader import BatchOrder
 from avts_ext.data.shards import ShardBatchSampler, ShardClipDataset
 from avts_ext.training.config import PretrainConfig
 from avts_ext.training.curriculum import Curriculum
 from avts_ext.training.ranks import Ranks
 
-_VALIDATION = 4  # keeps this draw apart from others
 _VALIDATION_SEED = 0  # the same clips whatever the seed of the run, so that runs compare
 
 
@@ -64,30 +64,25 @@ def open_clips(config: PretrainConfig, ranks: Ranks) -> Clips:
             f"data.validation_share must put at least two of {len(entries)} files aside, "
             f"got {data.validation_share}, which puts aside {len(validation)}"
         )
-    if entries.shards:
-        return _sharded_clips(config, training, ranks, skipped)
-    order = ClipBatchSampler(
-        training.media_ids, run.batch_size // ranks.size, run.seed, ranks.rank, ranks.size
-    )
+    order, lanes = _training_order(config, training, ranks)
     dataset = _dataset(config, training, run.seed, Curriculum(config.curriculum))
     loader = ClipLoader(dataset, order, data.workers)
-    return Clips(loader, _validation_loader(config, validation), skipped)
+    return Clips(loader, _validation_loader(config, validation), skipped, lanes)
 
 
-def _sharded_clips(
-    config: PretrainConfig, entries: MediaTable, ranks: Ranks, skipped: SkipReport
-) -> Clips:
-    data, run = config.data, config.run
-    if data.validation_share:
-        raise ValueError(
-            f"data.validation_share must be 0 for shards, got {data.validation_share}: "
-            "each epoch would unpack all of them for it"
-        )
-    order = ShardBatchSampler(
-        entries, run.batch_size // ranks.size, run.seed, ranks.rank, ranks.size, data.workers
+def _training_order(
+    config: PretrainConfig, entries: MediaTable, ranks: Ranks
+) -> tuple[BatchOrder, int]:
+    """The batches of this rank, and in how many stretches they come."""
+    workers, seed, n_items = (
+        config.data.workers,
+        config.run.seed,
+        config.run.batch_size // ranks.size,
     )
-    dataset = _dataset(config, entries, run.seed, Curriculum(config.curriculum), ShardClipDataset)
-    return Clips(ClipLoader(dataset, order, data.workers), None, skipped, order.n_lanes)
+    if entries.shards:
+        order = ShardBatchSampler(entries, n_items, seed, ranks.rank, ranks.size, workers)
+        return order, order.n_lanes
+    return ClipBatchSampler(entries.media_ids, n_items, seed, ranks.rank, ranks.size), 1
 
 
 def split(entries: MediaTable, validation_share: float) -> tuple[MediaTable, MediaTable]:
@@ -95,8 +90,7 @@ def split(entries: MediaTable, validation_share: float) -> tuple[MediaTable, Med
 
     The side of a file follows from its id alone: it stays there when others come and go.
     """
-    draws = (hash64(_VALIDATION, entries.media_ids) >> np.uint64(11)) / 2.0**53
-    aside = draws < validation_share
+    aside = validation_draws(entries.media_ids) < validation_share
     return entries.take(np.flatnonzero(~aside)), entries.take(np.flatnonzero(aside))
 
 
@@ -105,7 +99,8 @@ def _validation_loader(config: PretrainConfig, entries: MediaTable) -> ClipLoade
     if not entries:
         return None
     last_stage = dataclasses.replace(config.curriculum[-1], first_epoch=0)
-    order = FixedBatches(len(entries), config.run.batch_size)
+    shard_by_shard = np.argsort(entries.shard_of, kind="stable")
+    order = FixedBatches(shard_by_shard, config.run.batch_size)
     dataset = _dataset(config, entries, _VALIDATION_SEED, Curriculum((last_stage,)))
     return ClipLoader(dataset, order, config.data.workers)
 
@@ -114,12 +109,12 @@ class FixedBatches:
     """Keys (0, item) of all items, in even batches, none too small to hold a negative.
 
     Args:
-        n_items: number of items.
+        items: in their order.
         batch_size: items in a batch; up to twice as many where they do not come out even.
     """
 
-    def __init__(self, n_items: int, batch_size: int) -> None:
-        self._parts = np.array_split(np.arange(n_items), max(1, n_items // batch_size))
+    def __init__(self, items: np.ndarray, batch_size: int) -> None:
+        self._parts = np.array_split(items, max(1, len(items) // batch_size))
         self._first_batch = 0
 
     def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
@@ -135,12 +130,9 @@ class FixedBatches:
 
 
 def _dataset(
-    config: PretrainConfig,
-    entries: MediaTable,
-    seed: int,
-    negatives: Curriculum,
-    kind: type[SyncClipDataset] = SyncClipDataset,
+    config: PretrainConfig, entries: MediaTable, seed: int, negatives: Curriculum
 ) -> SyncClipDataset:
+    kind = ShardClipDataset if entries.shards else SyncClipDataset
     return kind(
         entries,
         config.model.clip,

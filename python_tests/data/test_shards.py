@@ -1,6 +1,7 @@
 """Clips out of tar files are those of the files themselves, batch by batch from one shard."""
 
 import io
+import itertools
 import pickle
 import shutil
 import tarfile
@@ -22,6 +23,7 @@ from avts_ext.data import (
     read_manifest,
     scan_folder,
 )
+from avts_ext.data.draws import validation_draws
 from avts_ext.data.index import media_id
 from avts_ext.data.shards import ShardBatchSampler, ShardClipDataset, write_shards
 
@@ -105,6 +107,24 @@ def test_batches_are_the_same_for_any_number_of_workers_and_ranks(sharded):
     ranks = [ids_of(loader_of(sharded, rank=rank, world_size=3).epoch(1)) for rank in range(3)]
     assert [len(batches) for batches in ranks] == [3, 3, 3]
     assert set().union(*ranks) == set(whole)
+
+
+def test_validation_files_share_as_few_shards_as_can_be(sharded):
+    order = validation_draws(sharded.media_ids).argsort()
+    shards = [sharded[int(item)].shard for item in order]
+    assert len({*shards}) == 5
+    assert sum(a != b for a, b in itertools.pairwise(shards)) == 4
+
+
+def test_a_shard_with_less_than_a_batch_is_left_out(sharded):
+    of_shard = {
+        n: [i for i, entry in enumerate(sharded) if entry.shard.endswith(f"{n}.tar")]
+        for n in (1, 4)
+    }
+    few = sharded.take([*of_shard[1], of_shard[4][0]])  # and none of the others
+    batches = ids_of(loader_of(few).epoch(0))
+    assert len(batches) == PER_SHARD // 2
+    assert {i for batch in batches for i in batch} <= set(few.media_ids[:PER_SHARD].tolist())
 
 
 def test_epochs_differ_and_come_back(sharded):

@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -37,7 +38,7 @@ def test_a_file_stays_on_its_side_when_others_come() -> None:
 
 @pytest.mark.parametrize("n_items", [2, 3, 7, 8, 9, 100])
 def test_fixed_batches_hold_every_item_once(n_items: int) -> None:
-    batches = list(FixedBatches(n_items, 4))
+    batches = list(FixedBatches(np.arange(n_items), 4))
     assert sorted(key for batch in batches for key in batch) == [(0, i) for i in range(n_items)]
     assert all(min(n_items, 4) <= len(batch) < 8 for batch in batches)
 

@@ -4,11 +4,14 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+import torch
 from test_pretrain import assert_same_weights, elsewhere, interrupt_at
 
 from avts_ext.data import scan_folder
 from avts_ext.data.shards import write_shards
 from avts_ext.training import PretrainConfig, pretrain
+from avts_ext.training.clips import Clips, open_clips
+from avts_ext.training.ranks import Ranks
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +43,47 @@ def test_interrupted_and_resumed_equals_uninterrupted(sharded, tmp_path, monkeyp
     assert_same_weights(second.model_path, whole.model_path)
 
 
+def validated(clips: Clips) -> dict[int, torch.Tensor]:
+    """Frames and sound of each medium put aside, flattened."""
+    assert clips.validation is not None
+    return {
+        medium: torch.cat([frames.flatten(), waveform])
+        for batch in clips.validation.epoch(0)
+        for medium, frames, waveform in zip(
+            batch.video_ids.tolist(), batch.frames, batch.waveforms, strict=False
+        )
+    }
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_validation_clips_are_those_of_the_files(config, sharded, workers):
+    run = dataclasses.replace(config.run, batch_size=2)
+    data = dataclasses.replace(sharded.data, validation_share=0.4, workers=workers)
+    clips = open_clips(dataclasses.replace(sharded, data=data, run=run), Ranks())
+    ours = validated(clips)
+    files = dataclasses.replace(config.data, validation_share=0.4)
+    theirs = validated(open_clips(dataclasses.replace(config, data=files, run=run), Ranks()))
+    assert len(ours) >= 2 and ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[medium], theirs[medium]) for medium in ours)
+    trained = {int(i) for batch in clips.training.epoch(0) for i in batch.video_ids}
+    assert trained and not trained & ours.keys()
+
+
+def test_training_is_validated_and_resumed(sharded, tmp_path, monkeypatch):
+    data = dataclasses.replace(sharded.data, validation_share=0.4, workers=0)
+    run = dataclasses.replace(sharded.run, batch_size=2)
+    config = dataclasses.replace(sharded, data=data, run=run)
+    whole = pretrain(config)
+    assert all(0 <= metrics["validation_pair_accuracy"] <= 1 for metrics in whole.history)
+    with monkeypatch.context() as patch:
+        interrupt_at(2, patch)
+        pretrain(elsewhere(config, tmp_path / "other"))
+    resumed = pretrain(elsewhere(config, tmp_path / "other", resume=True))
+    assert resumed.history == whole.history
+
+
 def test_what_shards_cannot_do(sharded):
     for changes, message in [
-        ({"validation_share": 0.5}, "data.validation_share must be 0 for shards, got 0.5"),
         ({"cache_dir": "cache"}, "cache_dir must be None for shards"),
         ({"workers": 4}, "3 batches, expected at least one for each of 4 workers"),
     ]:
