@@ -58,18 +58,14 @@ def test_esc50_from_files_to_record(model, tmp_path, capsys):
     assert [(r.value, r.card["features"]["hash"]) for r in load_results("r.json")] == before
 
 
+def evaluate_dcase2014(model, *options):
+    return ["evaluate", "dcase2014", "--data=scenes", f"--checkpoint={model}.safetensors", *options]
+
+
 def test_dcase2014_from_files_to_record(model, tmp_path, capsys):
     write_dcase2014(tmp_path / "scenes", duration_s=0.7)
-    command = [
-        "evaluate",
-        "dcase2014",
-        "--checkpoint",
-        "m.safetensors",
-        "--data",
-        "scenes",
-        *OPTIONS,
-    ]
-    assert main([*command, "--random_networks", "0"]) == 0
+    command = evaluate_dcase2014("m", *OPTIONS, "--random_networks", "0")
+    assert main(command) == 0
     assert "93.1" in capsys.readouterr().out
     results = load_results("r.json")
     assert [r.protocol for r in results] == ["dcase2014-svm-pooled/1", "dcase2014-svm-flattened/1"]
@@ -84,20 +80,7 @@ def test_runs_of_several_models_are_joined(model, tmp_path, capsys):
         Path(f"runs/{seed}").mkdir(parents=True)
         options = ["--random_networks", "1", "--n_clips", "1", "--clip_s", "0.5"]
         options += ["--seed", str(seed), "--out", f"runs/{seed}/r.json"]
-        assert (
-            main(
-                [
-                    "evaluate",
-                    "dcase2014",
-                    "--data",
-                    "scenes",
-                    "--checkpoint",
-                    f"{name}.safetensors",
-                    *options,
-                ]
-            )
-            == 0
-        )
+        assert main(evaluate_dcase2014(name, *options)) == 0
     capsys.readouterr()
     assert main(["results", "runs", "--name", "r.json"]) == 0
     rows = capsys.readouterr().out.splitlines()[2:6]
@@ -107,18 +90,10 @@ def test_runs_of_several_models_are_joined(model, tmp_path, capsys):
 def test_a_broken_recording_is_refused_or_told(model, tmp_path, capsys):
     root = write_dcase2014(tmp_path / "scenes", duration_s=0.7)
     (root / "scenes_stereo" / "bus03.wav").write_bytes(b"?" * 50)
-    command = [
-        "evaluate",
-        "dcase2014",
-        "--checkpoint",
-        "m.safetensors",
-        "--data",
-        "scenes",
-        *OPTIONS,
-    ]
-    assert main([*command, "--random_networks", "0"]) == 1
+    command = evaluate_dcase2014("m", *OPTIONS, "--random_networks", "0")
+    assert main(command) == 1
     assert "1 files are there but cannot be used" in capsys.readouterr().err
-    assert main([*command, "--random_networks", "0", "--allow_partial"]) == 0
+    assert main([*command, "--allow_partial"]) == 0
     assert load_results("r.json")[0].card["coverage"]["holes"] == [
         "1 files are there but cannot be used"
     ]
