@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from avts_ext.data import ManifestRow, read_manifest, scan_folder, write_manifest
+from avts_ext.data import ManifestRow, manifest_of, read_manifest, write_manifest
 from avts_ext.data.datasets.subset import class_proportional
 from avts_ext.world import load_truth
 from avts_ext.world.truth import DESCRIPTION_FILE
@@ -31,7 +31,7 @@ class PretrainingSet:
 
     @classmethod
     def open(cls, name: str, source: str, split: str | None, folder: Path) -> PretrainingSet:
-        """The media of a manifest, or of a folder, which is examined once.
+        """The media of a manifest; of a folder, the manifest is made first.
 
         Classes are those of the manifest; of a generated world's folder of videos they are those of
         its truth. They only serve to keep the proportions of classes in subsets.
@@ -46,12 +46,7 @@ class PretrainingSet:
             OSError: the source cannot be read.
             ValueError: none of its files is usable.
         """
-        path = Path(source)
-        if path.is_file():
-            manifest = read_manifest(path)
-        else:
-            folder.mkdir(parents=True, exist_ok=True)
-            manifest = scan_folder(path, folder / f"{name}.parquet", progress=True)
+        manifest = read_manifest(manifest_of(source, folder / f"{name}.parquet"))
         rows = manifest.rows if split is None else manifest.split(split)
         usable = [row for row in rows if row.fault is None]
         if not usable:

@@ -34,7 +34,7 @@ def evaluate_sync(
 
     Args:
         checkpoint: A model that pretraining saved.
-        data: Folder or manifest of videos that it was not trained on.
+        data: Manifest, made by `avts index`, of videos that it was not trained on.
         questions: File of the questions. Written if it is not there; otherwise asked again, and
             `data` is not looked at.
         n_questions: Questions of each kind; for a new file.
@@ -85,7 +85,7 @@ def evaluate_retrieval(
 
     Args:
         checkpoint: A model that pretraining saved.
-        data: Folder or manifest of videos that it was not trained on.
+        data: Manifest, made by `avts index`, of videos that it was not trained on.
         max_media: Media to choose among, chosen by their paths.
         cache_dir: Folder in which decoded media are kept for the next run.
         device: As torch names it.

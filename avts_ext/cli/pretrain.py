@@ -24,7 +24,7 @@ def pretrain(
     optimizer: OptimizerConfig = OptimizerConfig(),  # noqa: B008
     schedule: ScheduleConfig = ScheduleConfig(),  # noqa: B008
 ) -> None:
-    """Train the two towers on the synchrony of a folder of videos.
+    """Train the two towers on the synchrony of videos, from their manifest.
 
     Several processes train one model with `torchrun --nproc-per-node N -m avts_ext.cli pretrain`
     and the same options; they share each batch.

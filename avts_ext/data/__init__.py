@@ -5,13 +5,13 @@ from avts_ext.data.clips import Clip, ClipSource, ClipSpec
 from avts_ext.data.dataset import Batch, SyncClipDataset, SyncItem, collate
 from avts_ext.data.entries import MediaEntry, MediaTable
 from avts_ext.data.faults import Fault, MediaError, SkipReport, TooManyBrokenFilesError
-from avts_ext.data.index import index_folder, index_manifest, open_index
+from avts_ext.data.index import open_index
 from avts_ext.data.loader import ClipLoader
 from avts_ext.data.manifest import Manifest, ManifestRow, read_manifest, write_manifest
 from avts_ext.data.media import MediaReader
 from avts_ext.data.probe import MediaInfo, probe
 from avts_ext.data.sampler import ClipBatchSampler
-from avts_ext.data.scan import scan_folder
+from avts_ext.data.scan import manifest_of, scan_folder
 
 __all__ = [
     "Batch",
@@ -35,8 +35,7 @@ __all__ = [
     "SyncItem",
     "TooManyBrokenFilesError",
     "collate",
-    "index_folder",
-    "index_manifest",
+    "manifest_of",
     "open_index",
     "probe",
     "read_manifest",

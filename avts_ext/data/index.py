@@ -1,4 +1,4 @@
-"""The usable media of a folder or a manifest, and what is wrong with the others."""
+"""The usable media of a manifest, and what is wrong with the others."""
 
 from __future__ import annotations
 
@@ -7,12 +7,9 @@ import os
 from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from tqdm import tqdm
-
 from avts_ext.data.entries import MediaEntry, MediaTable
 from avts_ext.data.faults import Fault, MediaError, SkipReport
 from avts_ext.data.manifest import ManifestRow, check_split, stream_manifest
-from avts_ext.data.probe import probe
 from avts_ext.data.spans import Span
 
 _SUFFIXES = ".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv"
@@ -20,38 +17,7 @@ MEDIA_SUFFIXES = frozenset(_SUFFIXES.split())
 _COLUMNS = ("path", "splits", "shard", "tracks", "fault", "message", "usable_s")
 
 
-def index_folder(
-    root: str | os.PathLike[str], *, min_duration_s: float = 0.0, progress: bool = False
-) -> tuple[MediaTable, SkipReport]:
-    """Examine all media files under a folder, recognised by suffix (`MEDIA_SUFFIXES`).
-
-    Args:
-        root: the folder; hidden files and folders are passed over.
-        min_duration_s: shorter stretches of joint sound and picture are a fault (too short).
-        progress: show a progress bar.
-
-    Returns:
-        The usable files sorted by relative path, and a report of the others.
-
-    Raises:
-        NotADirectoryError: `root` is not a folder.
-        ValueError: there is no media file under `root`, or none is usable.
-    """
-    root = Path(root)
-    if not root.is_dir():
-        raise NotADirectoryError(f"root must be a folder, got {str(root)!r}")
-    paths = media_paths(root)
-    if not paths:
-        raise ValueError(f"root {str(root)!r} holds no media file (suffixes: {_SUFFIXES})")
-    report = SkipReport()
-    bar = tqdm(paths, desc="index", unit="file", disable=not progress)
-    entries = MediaTable(report.passing(lambda path: _entry(root, path, min_duration_s), bar))
-    if not entries:
-        raise ValueError(f"root {str(root)!r} holds no usable media file: {report}")
-    return entries, report
-
-
-def index_manifest(
+def open_index(
     path: str | os.PathLike[str], *, split: str | None = None, min_duration_s: float = 0.0
 ) -> tuple[MediaTable, SkipReport]:
     """The media of a manifest that `avts index` made, without looking at them again.
@@ -68,6 +34,7 @@ def index_manifest(
 
     Raises:
         FileNotFoundError: there is no such file.
+        IsADirectoryError: it is a folder, which has to be examined first.
         ValueError: it is no manifest, it has no such split, or none of its files is usable; only
             files that were examined for sound and picture are.
     """
@@ -92,17 +59,6 @@ def _rows_of_split(
         seen.update(row.splits)
         if split is None or split in row.splits:
             yield row
-
-
-def open_index(
-    root: str | os.PathLike[str], *, split: str | None = None, min_duration_s: float = 0.0
-) -> tuple[MediaTable, SkipReport]:
-    """`index_manifest` of a file, `index_folder` of a folder, which has no splits."""
-    if os.path.isfile(root):
-        return index_manifest(root, split=split, min_duration_s=min_duration_s)
-    if split is not None:
-        raise ValueError(f"split must be None for the folder {os.fspath(root)!r}, got {split!r}")
-    return index_folder(root, min_duration_s=min_duration_s)
 
 
 def media_paths(root: Path) -> list[Path]:
@@ -130,12 +86,6 @@ def member_name(relative_path: str) -> str:
     """Name of a file in its shard: its media id and its suffix."""
     suffix = PurePosixPath(relative_path).suffix.lower()
     return f"{media_id(relative_path):016x}{suffix or '.media'}"
-
-
-def _entry(root: Path, path: Path, min_duration_s: float) -> MediaEntry:
-    info = probe(path)
-    identity = media_id(path.relative_to(root).as_posix())
-    return _checked_entry(str(path), identity, [(info.start_s, info.end_s)], min_duration_s)
 
 
 def _entry_of_row(root: Path, row: ManifestRow, min_duration_s: float) -> MediaEntry:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import os
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -204,6 +205,7 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
 
     Raises:
         FileNotFoundError: there is no such file.
+        IsADirectoryError: it is a folder; the message tells how to make its manifest.
         ValueError: it is not a manifest.
     """
     file, root, dataset = _open(Path(path))
@@ -215,17 +217,20 @@ def stream_manifest(
 ) -> tuple[Path, Iterator[ManifestRow]]:
     """The root of a manifest, and its rows one by one, with no more than some columns filled in.
 
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is not a manifest.
+    Errors as of `read_manifest`.
     """
     file, root, _ = _open(Path(path))
     return root, _rows(file, [name for name in columns if name in file.schema_arrow.names])
 
 
 def _open(path: Path) -> tuple[pq.ParquetFile, Path, str | None]:
+    if path.is_dir():
+        command = shlex.join(["avts", "index", str(path), "-o", f"{path.resolve().name}.parquet"])
+        raise IsADirectoryError(
+            f"manifest must be a file, got the folder {str(path)!r}: {command} makes its manifest"
+        )
     if not path.is_file():
-        raise FileNotFoundError(f"manifest must be a file, got {str(path)!r}")
+        raise FileNotFoundError(f"manifest must be a file, got {str(path)!r}, which is not there")
     try:
         file = pq.ParquetFile(path)
     except pa.ArrowException as error:

@@ -41,7 +41,7 @@ def scan_folder(
 
     Args:
         root: the folder.
-        output: the manifest to write or bring up to date.
+        output: the manifest to write or bring up to date; its folder is made.
         listed: path, tracks, splits, labels and sources of the files to examine; by default all
             files under `root` that have a media suffix. A listed file that is not there is
             `Fault.MISSING`.
@@ -67,6 +67,7 @@ def scan_folder(
     stubs = [_stub(root, row, every_frame) for row in listed]
     journal = Path(f"{output}.rows")
     done, to_do = _still_known(stubs, [*_manifest_rows(output), *_journal_rows(journal)])
+    output.parent.mkdir(parents=True, exist_ok=True)
     try:
         with journal.open("a", encoding="utf-8") as file:
             for row in tqdm(
@@ -86,6 +87,19 @@ def scan_folder(
     write_manifest(output, root, done, dataset)
     journal.unlink()
     return read_manifest(output)
+
+
+def manifest_of(source: str | os.PathLike[str], output: Path) -> Path:
+    """The manifest to read for what a person named: that file, or what a folder is examined into.
+
+    Args:
+        source: a manifest, or a folder of media, which `scan_folder` examines with all cores.
+        output: the manifest to write or bring up to date for a folder.
+    """
+    if not os.path.isdir(source):
+        return Path(source)
+    scan_folder(source, output, processes=os.cpu_count() or 1, progress=True)
+    return output
 
 
 def _stub(root: Path, listed: ManifestRow, every_frame: bool) -> ManifestRow:

@@ -47,11 +47,11 @@ class DemoPlan:
     exhibits: int
 
     def pretraining(
-        self, root: Path, cache_dir: Path, out_dir: Path, seed: int, videos: int
+        self, manifest: Path, cache_dir: Path, out_dir: Path, seed: int, videos: int
     ) -> PretrainConfig:
-        """The recipe of ``configs/world.yaml`` on the first ``videos`` files under ``root``."""
+        """The recipe of ``configs/world.yaml`` on the first ``videos`` files of a manifest."""
         return PretrainConfig(
-            data=DataConfig(root=str(root), cache_dir=str(cache_dir), max_files=videos),
+            data=DataConfig(root=str(manifest), cache_dir=str(cache_dir), max_files=videos),
             curriculum=(Stage(), Stage(self.epochs // 2, easy=0.75, hard=0.25)),
             run=RunConfig(
                 out_dir=str(out_dir),

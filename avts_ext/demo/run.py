@@ -24,7 +24,7 @@ from tqdm import tqdm
 from avts_ext import world
 from avts_ext._extension import build_info
 from avts_ext._files import write_atomically
-from avts_ext.data import ClipSpec
+from avts_ext.data import ClipSpec, manifest_of, open_index
 from avts_ext.demo.effects import check_effects
 from avts_ext.demo.gallery import exhibit
 from avts_ext.demo.html import REPORT_VERSION, write_html
@@ -90,6 +90,7 @@ class _Run:
             + (["--quick"] if quick else [])
         )
         self.cache = folder / "cache"
+        self._manifest = folder / "training.parquet"
         self.seconds: dict[str, float] = {}
 
     def claim(self) -> None:
@@ -112,6 +113,7 @@ class _Run:
         """Do what is not done yet, and put all figures together."""
         for name in self._worlds():
             self._part(f"world: {name}", partial(self._generate, name))
+        self._part("index", self._index)
         training = self._pretrain(self.plan.train_videos)
         for percent in self.plan.subset_percents:
             self._pretrain(self.plan.subset_videos(percent))
@@ -174,13 +176,18 @@ class _Run:
         world.generate(self.folder / "worlds" / name, videos, seed, kind)
         return videos
 
+    def _index(self) -> int:
+        """Examine the training world into a manifest; how many of its files are usable."""
+        path = manifest_of(self.folder / "worlds" / "training", self._manifest)
+        return len(open_index(path)[0])
+
     def _open(self, name: str) -> WorldSet:
         return open_world(self.folder / "worlds" / name, ClipSpec(), self.cache)
 
     def _pretrain(self, videos: int) -> dict[str, Any]:
         """Pretrain on the first videos of the training world, which all classes share equally."""
         config = self.plan.pretraining(
-            self.folder / "worlds" / "training",
+            self._manifest,
             self.cache,
             self._model_path(videos).parent,
             self.seed,

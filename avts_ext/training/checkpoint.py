@@ -74,7 +74,8 @@ class RunFolder:
     """Files of one run, written by the first rank. Each is written whole or not at all.
 
     config.yaml, metrics.jsonl (a line per epoch), models `epoch_000.safetensors` (untrained) and
-    so on, `best.safetensors`, `last.safetensors`, `resume.pt`, and TensorBoard's events.
+    so on, `best.safetensors`, `last.safetensors`, `resume.pt`, and TensorBoard's events; of media
+    in a folder also their manifest.parquet.
 
     Args:
         config: of the run.

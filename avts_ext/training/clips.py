@@ -1,11 +1,11 @@
-"""Clips of a folder: those to train on, and fixed ones for validation, out of other files."""
+"""Clips of a manifest: those to train on, and fixed ones for validation, out of other files."""
 
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from avts_ext.data import (
     MediaTable,
     SkipReport,
     SyncClipDataset,
+    manifest_of,
     open_index,
 )
 from avts_ext.data.draws import validation_draws
@@ -45,18 +46,23 @@ class Clips:
 
 
 def open_clips(config: PretrainConfig, ranks: Ranks) -> Clips:
-    """Read the manifest, or examine the folder, and part the files.
+    """Read the manifest and part the files; of a folder, the manifest is made first.
 
     Raises:
-        NotADirectoryError: the folder is none.
+        FileNotFoundError: there is no manifest.
+        IsADirectoryError: several processes are given a folder.
         ValueError: no usable media, fewer than a batch, or too few for validation.
     """
     data, run = config.data, config.run
+    manifest = _manifest(config, ranks)
     entries, left_out = open_index(
-        data.root, split=data.split, min_duration_s=config.model.clip.duration_s
+        manifest, split=data.split, min_duration_s=config.model.clip.duration_s
     )
-    # What a manifest calls broken is known; it is no surprise to report, and there may be much.
-    skipped = SkipReport() if os.path.isfile(data.root) else left_out
+    skipped = SkipReport()
+    if manifest != Path(data.root):
+        # What a manifest calls broken is known, but this one nobody has seen yet.
+        print(f"{manifest}: {len(entries)} of {len(entries) + len(left_out)} files are usable")
+        skipped = left_out
     skipped.check_budget(data.max_broken_files)
     training, validation = split(entries[: data.max_files], data.validation_share)
     if data.validation_share and len(validation) < 2:
@@ -68,6 +74,18 @@ def open_clips(config: PretrainConfig, ranks: Ranks) -> Clips:
     dataset = _dataset(config, training, run.seed, Curriculum(config.curriculum))
     loader = ClipLoader(dataset, order, data.workers)
     return Clips(loader, _validation_loader(config, validation), skipped, lanes)
+
+
+def _manifest(config: PretrainConfig, ranks: Ranks) -> Path:
+    """The manifest to read: what `data.root` names, or that of the folder, in the run's folder."""
+    data = config.data
+    if ranks.size > 1:  # whose connection does not last for hours of examination by one of them
+        return Path(data.root)
+    if data.split is not None and Path(data.root).is_dir():
+        raise ValueError(
+            f"data.split must be None for the folder {data.root!r}, got {data.split!r}"
+        )
+    return manifest_of(data.root, Path(config.run.out_dir) / "manifest.parquet")
 
 
 def _training_order(

@@ -31,8 +31,8 @@ class DataConfig:
     """Where clips come from and how they are varied.
 
     Attributes:
-        root: manifest that `avts index` or `avts shards` made; or a folder, which is then searched
-            for media files.
+        root: manifest that `avts index` or `avts shards` made; or a folder, which one process alone
+            examines first, into manifest.parquet in its `out_dir`.
         split: of a manifest, the split to train on, such as "train"; all of it by default.
         max_files: use only the first so many usable files, in the order of their paths.
         cache_dir: folder in which decoded media are kept; without one, files are decoded each time.
@@ -41,7 +41,7 @@ class DataConfig:
         gain_std_db: standard deviation of a random gain on every stretch of sound.
         flip: mirror half of the clips left to right.
         max_broken_files: the run ends when more files than this turn out to be broken. Those that
-            a manifest calls so are left out and do not count.
+            a manifest calls so are left out and do not count, but those of a folder do.
         validation_share: share of the files that are not trained on but measured after each epoch,
             to choose the best model by. A file's side follows from its path below `root` alone.
     """

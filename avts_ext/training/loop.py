@@ -64,7 +64,7 @@ class PretrainResult:
 
 
 def pretrain(config: PretrainConfig) -> PretrainResult:
-    """Train the two towers on the synchrony of a folder of media.
+    """Train the two towers on the synchrony of the media of a manifest.
 
     Leaves models, metrics and TensorBoard scalars in `config.run.out_dir`; see `RunFolder`.
     Ctrl-C ends the run after the current step in a state from which it can be resumed.
@@ -72,7 +72,8 @@ def pretrain(config: PretrainConfig) -> PretrainResult:
 
     Raises:
         FileExistsError: the output folder holds a run that is not to be resumed.
-        NotADirectoryError: the data folder is none.
+        FileNotFoundError: there is no manifest.
+        IsADirectoryError: several processes are given a folder in place of a manifest.
         ValueError: no usable media, fewer than a batch, a device that is not there, or a changed
             configuration on resuming.
         OSError: a file cannot be written, for instance because the disk is full.
@@ -134,7 +135,7 @@ class _Run:
 
 
 def _prepare(config: PretrainConfig) -> _Run:
-    """Check and build everything; nothing is written yet."""
+    """Check and build everything; nothing is written yet but the manifest of a folder."""
     ranks = Ranks()
     ranks.check_batch_size(config.run.batch_size)
     device = ranks.device(config.run.device)

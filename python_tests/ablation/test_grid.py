@@ -11,7 +11,7 @@ from avts_ext.ablation.measures import MeasureConfig
 from avts_ext.ablation.subsets import PretrainingSet
 from avts_ext.ablation.tables import rows_over_seeds
 from avts_ext.cli.__main__ import main
-from avts_ext.data import ManifestRow, open_index, read_manifest
+from avts_ext.data import ManifestRow, open_index, read_manifest, scan_folder
 from avts_ext.evaluation.report import load_results
 from avts_ext.evaluation.sync_sets import make_sync_set
 from avts_ext.models.avts import AVTS
@@ -43,7 +43,8 @@ def films(tmp_path_factory) -> Path:
 def recipe(films, tmp_path) -> PretrainConfig:
     (tmp_path / "recipe.yaml").write_text(RECIPE.replace("root: films", f"root: {films}"))
     config = PretrainConfig.from_yaml("recipe.yaml", "--run.out_dir=x", "--run.keep_every=1")
-    entries, _ = open_index(films)
+    scan_folder(films, tmp_path / "asked.parquet")
+    entries, _ = open_index(tmp_path / "asked.parquet")
     make_sync_set(entries, config.model.clip, 10, "q.json")
     return config
 

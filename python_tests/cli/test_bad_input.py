@@ -32,6 +32,9 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+MANIFEST = ["manifest.parquet"]  # what was found stays, so that it is not examined again
+
+
 def pretraining(root: Path, out_dir: str = "run", *options: str) -> list[str]:
     folders = [f"--data.root={root}", f"--run.out_dir={out_dir}"]
     return ["pretrain", *folders, *TINY, "--run.batch_size=3", "--run.epochs=2", *options]
@@ -87,26 +90,26 @@ def test_broken_files_are_counted_named_and_left_out(films, tmp_path, capsys) ->
 
 
 @pytest.mark.parametrize(
-    ("fill", "message"),
+    ("fill", "message", "left"),
     [
-        (lambda root: None, "holds no media file"),
-        (lambda root: root.rmdir(), "root must be a folder"),
-        (write_broken_folder, "no usable media file: 16 files skipped: 7 unreadable, "),
-        (lambda root: os.mkfifo(root / "a.mp4"), "a.mp4: unreadable: it is not a regular file"),
+        (lambda root: None, "holds no media file", []),
+        (lambda root: root.rmdir(), "media', which is not there", []),
+        (write_broken_folder, "no usable media file: 16 files skipped: 7 unreadable, ", MANIFEST),
+        (lambda root: os.mkfifo(root / "a.mp4"), "a.mp4: unreadable: it is not a re", MANIFEST),
     ],
 )
-def test_folder_without_usable_media(tmp_path, capsys, fill, message) -> None:
+def test_folder_without_usable_media(tmp_path, capsys, fill, message, left) -> None:
     root = tmp_path / "media"
     root.mkdir()
     fill(root)
     assert main(pretraining(root)) == 1
     assert message in capsys.readouterr().err
-    assert not Path("run").exists()
+    assert [path.name for path in Path().glob("run/*")] == left
 
 
 def test_a_file_that_may_not_be_read(films, capsys, monkeypatch) -> None:
     with tempfile.TemporaryDirectory() as folder:  # pytest's own are closed to other users
-        Path(folder).chmod(0o755)
+        Path(folder).chmod(0o777)
         closed = Path(folder, "closed.mp4")
         closed.write_bytes((films / "0.mp4").read_bytes())
         closed.chmod(0)
@@ -119,20 +122,41 @@ def test_a_file_that_may_not_be_read(films, capsys, monkeypatch) -> None:
         finally:
             os.seteuid(user)
             monkeypatch.undo()
-    assert "closed.mp4: unreadable: it cannot be opened as a media file (Permission denied)" in (
-        capsys.readouterr().err
-    )
+    assert "closed.mp4: unreadable: Permission denied" in capsys.readouterr().err
+
+
+@pytest.fixture
+def films_and_an_empty_one(films: Path, tmp_path: Path) -> Path:
+    root = tmp_path / "media"
+    root.mkdir()
+    for film in films.iterdir():
+        (root / film.name).symlink_to(film)
+    (root / "empty.mp4").touch()
+    return root
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--data.max_broken_files=0"], "1 broken files, but max_broken_files is 0"),
+        (["--run.batch_size=9"], "batch_size * world_size must be at most the number of media"),
+        (["--model.clip.n_frames=99"], "too short: 3.00 s of sound and picture, 12.38 s"),
+        (["--model.log_mel.n_fft=3"], "win_length is 320, expected 1 to n_fft = 3"),
+    ],
+)
+def test_pretrain_refuses_media_before_it_writes_more_than_their_manifest(
+    films_and_an_empty_one, capsys, options, message
+) -> None:
+    assert status_of(pretraining(films_and_an_empty_one, "run", *options)) == 1
+    assert message in capsys.readouterr().err
+    assert [path.name for path in Path("run").iterdir()] == MANIFEST
 
 
 @pytest.mark.parametrize(
     ("options", "status", "message"),
     [
-        (["--data.max_broken_files=0"], 1, "1 broken files, but max_broken_files is 0"),
-        (["--run.batch_size=9"], 1, "batch_size * world_size must be at most the number of media"),
         (["--run.device=quantum"], 1, "run.device is 'quantum', which cannot be used: "),
-        (["--model.clip.n_frames=99"], 1, "too short: 3.00 s of sound and picture, 12.38 s"),
         (["--model.clip.fps=1/0"], 2, 'Parser key "model.clip.fps"'),
-        (["--model.log_mel.n_fft=3"], 1, "win_length is 320, expected 1 to n_fft = 3"),
         (["--model.log_mel.n_mel=3"], 1, "log_mel must be a dict of arguments among sample_rate"),
         (["--run.epochs=x"], 2, "Expected a <class 'int'>. Got value: x"),
         (["--loss.margin=nan"], 2, "Expected a <class 'float'>. Got value: nan"),
@@ -142,15 +166,10 @@ def test_a_file_that_may_not_be_read(films, capsys, monkeypatch) -> None:
     ],
 )
 def test_pretrain_refuses_before_it_writes(
-    films, tmp_path, capsys, options, status, message
+    films_and_an_empty_one, capsys, options, status, message
 ) -> None:
-    root = tmp_path / "media"
-    root.mkdir()
-    for film in films.iterdir():
-        (root / film.name).symlink_to(film)
-    (root / "empty.mp4").touch()
     Path("file").touch()
-    assert status_of(pretraining(root, "run", *options)) == status
+    assert status_of(pretraining(films_and_an_empty_one, "run", *options)) == status
     assert message in capsys.readouterr().err
     assert not Path("run").exists()
 

@@ -12,6 +12,7 @@ import torch
 from broken_media import damage_video
 from flash_beep import FlashBeep
 from torch.utils.data import DataLoader
+from whole_films import whole_films
 
 from avts_ext.data import (
     ClipBatchSampler,
@@ -24,7 +25,6 @@ from avts_ext.data import (
     SyncClipDataset,
     TooManyBrokenFilesError,
     collate,
-    index_folder,
 )
 from avts_ext.data.readers import ReaderPool
 from avts_ext.ops.clip_offset import PairKind
@@ -53,7 +53,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def entries(folder):
-    return index_folder(folder, min_duration_s=SPEC.duration_s)[0]
+    return whole_films(folder)
 
 
 @pytest.fixture
@@ -282,7 +282,7 @@ def test_the_first_and_the_last_clip_of_a_file_can_be_read(tmp_path, audio, samp
     spec = replace(SPEC, sample_rate=8000)
     film = FlashBeep(duration_s=2.3, audio_codec=audio, sample_rate=sample_rate, size=(16, 16))
     film.write(tmp_path / "film.mkv")
-    (entry,), _ = index_folder(tmp_path)
+    (entry,) = whole_films(tmp_path)
     with MediaReader(entry.path) as reader:
         last_s = entry.start_s + entry.duration_s - spec.duration_s
         for start_s in [entry.start_s, *np.linspace(last_s - 2e-4, last_s, 9)]:

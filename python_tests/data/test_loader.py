@@ -6,6 +6,7 @@ import signal
 import pytest
 import torch
 from flash_beep import FlashBeep
+from whole_films import whole_films
 
 from avts_ext.data import (
     ClipBatchSampler,
@@ -14,7 +15,6 @@ from avts_ext.data import (
     Fault,
     SyncClipDataset,
     TooManyBrokenFilesError,
-    index_folder,
 )
 from avts_ext.data import dataset as dataset_module
 
@@ -26,7 +26,7 @@ def entries(tmp_path_factory):
     root = tmp_path_factory.mktemp("films")
     for i in range(12):
         FlashBeep(duration_s=2.0, flash_every=7 + i, size=(16, 16)).write(root / f"{i:02}.mp4")
-    return index_folder(root)[0]
+    return whole_films(root)
 
 
 def loader_of(entries, workers, seed=5):

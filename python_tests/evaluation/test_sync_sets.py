@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from avts_ext.cli.__main__ import main
-from avts_ext.data import ClipSpec, open_index
+from avts_ext.data import ClipSpec, MediaTable, open_index, scan_folder
 from avts_ext.evaluation.report import load_results
 from avts_ext.evaluation.sync import KINDS, SyncQuestions, score_pairs
 from avts_ext.evaluation.sync_sets import (
@@ -32,6 +32,18 @@ def films(tmp_path_factory) -> Path:
     return root
 
 
+@pytest.fixture(scope="module")
+def manifest(films) -> str:
+    path = films.with_suffix(".parquet")
+    scan_folder(films, path)
+    return str(path)
+
+
+@pytest.fixture
+def entries(manifest) -> MediaTable:
+    return open_index(manifest)[0]
+
+
 @pytest.fixture
 def model(tmp_path) -> AVTS:
     model = AVTS(AVTSConfig(clip=SPEC)).eval()
@@ -39,8 +51,7 @@ def model(tmp_path) -> AVTS:
     return model
 
 
-def test_a_set_is_the_same_when_read_again(films):
-    entries, _ = open_index(films)
+def test_a_set_is_the_same_when_read_again(entries):
     made = make_sync_set(entries, SPEC, 30, "q.json", seed=3)
     read = read_sync_set("q.json")
     assert read.hash == made.hash and read.media == made.media and read.clip_s == 0.5
@@ -53,8 +64,7 @@ def test_a_set_is_the_same_when_read_again(films):
     assert make_sync_set(entries, SPEC, 30, "same.json", seed=3).hash == made.hash
 
 
-def test_offsets_are_those_of_the_kinds(films):
-    entries, _ = open_index(films)
+def test_offsets_are_those_of_the_kinds(entries):
     questions = make_sync_set(entries, SPEC, 200, "q.json").questions
     apart_s = {k: np.abs(q.wrong_start_s - q.start_s) for k, q in questions.items()}
     assert apart_s["hard"].min() >= 0.5 + 0.5  # a clip, and the gap between the edges
@@ -62,8 +72,7 @@ def test_offsets_are_those_of_the_kinds(films):
     assert (questions["easy"].media != questions["easy"].wrong_media).all()
 
 
-def test_a_changed_or_missing_file_is_refused(films, tmp_path):
-    entries, _ = open_index(films)
+def test_a_changed_or_missing_file_is_refused(films, entries, tmp_path):
     asked = make_sync_set(entries, SPEC, 5, films / "q.json")
     assert [medium.path for medium in asked.media] == ["0.mp4", "1.mp4", "2.mp4", "3.mp4"]
     moved = tmp_path / "moved"
@@ -85,8 +94,7 @@ def test_a_changed_or_missing_file_is_refused(films, tmp_path):
         moved.rename(films)
 
 
-def test_media_in_shards_are_refused(films):
-    entries, _ = open_index(films)
+def test_media_in_shards_are_refused(entries):
     inside = dataclasses.replace(entries[0], shard="films.tar")
     with pytest.raises(ValueError, match="lies in a shard; evaluation needs files of their own"):
         make_sync_set([*entries[1:], inside], SPEC, 5, "q.json")
@@ -135,14 +143,14 @@ def test_accuracy_by_offset_by_hand():
     assert all(b.interval[0] <= b.accuracy <= b.interval[1] for b in bins)
 
 
-def test_the_verb_asks_the_same_again(films, model, capsys):
+def test_the_verb_asks_the_same_again(manifest, model, capsys):
     asked_of = ["evaluate", "sync", "--checkpoint", "m.safetensors", "--data"]
-    command = [*asked_of, str(films), "--n_questions", "12"]
+    command = [*asked_of, manifest, "--n_questions", "12"]
     assert main([*command, "--out", "first.json", "--plot", "p.svg"]) == 0
     printed = capsys.readouterr().out
     assert "| 0.25–" in printed and "sync-super-hard/1" in printed
     assert Path("p.svg").read_text().startswith("<?xml")
-    # Another folder: the file of questions says what is asked.
+    # Other media: the file of questions says what is asked.
     assert main([*asked_of, "nowhere", "--out", "again.json", "--cache_dir", "cache"]) == 0
     first, again = load_results("first.json"), load_results("again.json")
     kinds = ("easy", "hard", "super-hard", "mixed")
@@ -169,14 +177,14 @@ def test_unusable_outputs_are_refused_at_once(option, message, capsys):
     assert message in capsys.readouterr().err
 
 
-def test_retrieval_verb(films, model, capsys):
+def test_retrieval_verb(manifest, model, capsys):
     command = [
         "evaluate",
         "retrieval",
         "--checkpoint",
         "m.safetensors",
         "--data",
-        str(films),
+        manifest,
         "--out",
         "r.json",
     ]

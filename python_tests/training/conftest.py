@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from avts_ext.data import ClipSpec
+from avts_ext.data import ClipSpec, scan_folder
 from avts_ext.models.avts import AVTSConfig
 from avts_ext.training import PretrainConfig
 from avts_ext.training.config import DataConfig, RunConfig, ScheduleConfig
@@ -23,10 +23,17 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
+def manifest(films: Path) -> Path:
+    path = films.with_suffix(".parquet")
+    scan_folder(films, path)
+    return path
+
+
 @pytest.fixture
-def config(films: Path, tmp_path: Path) -> PretrainConfig:
+def config(manifest: Path, tmp_path: Path) -> PretrainConfig:
     return PretrainConfig(
-        data=DataConfig(root=str(films)),
+        data=DataConfig(root=str(manifest)),
         model=AVTSConfig(clip=ClipSpec(n_frames=4, height=32, width=32)),
         curriculum=(Stage(), Stage(1, easy=0.5, hard=0.5)),
         schedule=ScheduleConfig(warmup_steps=2),

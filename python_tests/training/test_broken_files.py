@@ -113,20 +113,22 @@ def test_a_split_must_be_of_a_manifest(on_spoiled, films):
         pretrain(on(root=str(films)))
 
 
+@pytest.mark.parametrize("named", ["folder", "manifest"])
 @pytest.mark.parametrize("has_changed", [False, True])
 def test_other_media_on_resuming_are_told(
-    config, films, tmp_path, monkeypatch, capsys, has_changed
+    config, films, tmp_path, monkeypatch, capsys, has_changed, named
 ):
-    root = shutil.copytree(films, tmp_path / "films")
+    root, manifest = shutil.copytree(films, tmp_path / "films"), tmp_path / "films.parquet"
+    scan_folder(root, manifest)
     run = dataclasses.replace(config.run, epochs=2)
-    config = dataclasses.replace(
-        config, data=dataclasses.replace(config.data, root=str(root)), run=run
-    )
+    data = dataclasses.replace(config.data, root=str(root if named == "folder" else manifest))
+    config = dataclasses.replace(config, data=data, run=run)
     with monkeypatch.context() as patch:
         interrupt_at(1, patch)
         pretrain(config)
     if has_changed:
         shutil.copy(root / "0.mp4", root / "new.mp4")
+        scan_folder(root, manifest)
     pretrain(dataclasses.replace(config, run=dataclasses.replace(run, resume=True)))
     told = "no longer holds the media that the run began with" in capsys.readouterr().err
     assert told == has_changed

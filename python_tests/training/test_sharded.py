@@ -7,7 +7,6 @@ import pytest
 import torch
 from test_pretrain import assert_same_weights, elsewhere, interrupt_at
 
-from avts_ext.data import scan_folder
 from avts_ext.data.shards import write_shards
 from avts_ext.training import PretrainConfig, pretrain
 from avts_ext.training.clips import Clips, open_clips
@@ -15,10 +14,9 @@ from avts_ext.training.ranks import Ranks
 
 
 @pytest.fixture(scope="module")
-def shards(films, tmp_path_factory) -> Path:
+def shards(manifest, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("shards")
-    scan_folder(films, folder / "films.parquet")
-    return write_shards(folder / "films.parquet", folder / "shards", files_per_shard=3)
+    return write_shards(manifest, folder / "shards", files_per_shard=3)
 
 
 @pytest.fixture

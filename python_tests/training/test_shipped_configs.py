@@ -12,17 +12,17 @@ from avts_ext.training import PretrainConfig, pretrain
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 
-def shortened(name: str, films: Path) -> PretrainConfig:
+def shortened(name: str, manifest: Path) -> PretrainConfig:
     """A shipped configuration on other films, one epoch to each stage of its curriculum."""
-    config = PretrainConfig.from_yaml(CONFIGS / f"{name}.yaml", f"--data.root={films}")
+    config = PretrainConfig.from_yaml(CONFIGS / f"{name}.yaml", f"--data.root={manifest}")
     stages = tuple(replace(stage, first_epoch=i) for i, stage in enumerate(config.curriculum))
     run = replace(config.run, out_dir="run", epochs=len(stages), batch_size=4, device="cpu")
     data = replace(config.data, split=None, cache_dir=None, workers=0)
     return replace(config, data=data, curriculum=stages, run=run)
 
 
-def test_super_hard_negatives_come_last(films: Path) -> None:
-    history = pretrain(shortened("world_super_hard", films)).history
+def test_super_hard_negatives_come_last(manifest: Path) -> None:
+    history = pretrain(shortened("world_super_hard", manifest)).history
     kinds = ["pair_accuracy_super_hard" in metrics for metrics in history]
     assert kinds == [False, False, True]
 
@@ -35,7 +35,7 @@ def test_super_hard_differs_from_the_recipe_in_its_curriculum_alone() -> None:
     assert replace(ours, curriculum=recipe.curriculum, run=run) == recipe
 
 
-def test_the_recipe_of_the_paper(films: Path) -> None:
+def test_the_recipe_of_the_paper(manifest: Path) -> None:
     config = PretrainConfig.from_yaml(CONFIGS / "paper_kinetics.yaml")
     clip = config.model.clip
     assert (clip.n_frames, clip.duration_s, clip.height, clip.width) == (25, 1.0, 224, 224)
@@ -50,5 +50,5 @@ def test_the_recipe_of_the_paper(films: Path) -> None:
         assert model.embed_video(frames).shape == (2, 256)
 
     small = replace(config.model, clip=ClipSpec(n_frames=2, fps=8, height=32, width=32))
-    result = pretrain(replace(shortened("paper_kinetics", films), model=small))
+    result = pretrain(replace(shortened("paper_kinetics", manifest), model=small))
     assert "pair_accuracy_hard" in result.history[-1]
