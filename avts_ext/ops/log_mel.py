@@ -235,6 +235,7 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tens
     waveform, starts, lengths, clip_length, key = inputs
     mel = output[1]
     ctx.mark_non_differentiable(mel)
+    ctx.set_materialize_grads(False)  # or PyTorch writes zeros as mel's gradient
     ctx.save_for_backward(mel, waveform, starts, lengths)
     ctx.rest = (clip_length, key)
 
