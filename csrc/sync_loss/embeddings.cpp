@@ -33,25 +33,29 @@ Packed<T>::Packed(const Side<T>& side, const Rows& order, const std::vector<T>& 
     : count(order.count()),
       dim(round_up(side.dim, kDimStep)),
       rows(padded_count(count) * dim),
-      panels(with_panels ? padded_count(count) * dim : 0),
       moments(count) {
   for (int64_t p = 0; p < count; ++p) {
     moments[p] = kernels<T>().centre(side.rows + order.index[p] * side.dim, centre.data(),
                                      along.data(), side.dim, dim, rows.get() + p * dim);
   }
-  if (!with_panels) return;
+  if (with_panels) add_panels();
+}
+
+template <typename T>
+void Packed<T>::add_panels() {
+  panels = Buffer<T>(padded_count(count) * dim);
   for (int64_t first = 0; first < count; first += kPanel) {
     kernels<T>().fill_panel(rows.get() + first * dim, dim, panels.get() + first * dim);
   }
 }
 
 template <typename T>
-Distances<T>::Distances(const Pairing<T>& pairing)
+Distances<T>::Distances(const Pairing<T>& pairing, bool with_panels)
     : video_centre(mean_row(pairing.video_side, pairing.video_rows)),
       audio_centre(mean_row(pairing.audio_side, pairing.audio_rows)),
       shift(differences(video_centre, audio_centre)),
       video(pairing.video_side, pairing.video_rows, video_centre, shift, false),
-      audio(pairing.audio_side, pairing.audio_rows, audio_centre, shift, true) {
+      audio(pairing.audio_side, pairing.audio_rows, audio_centre, shift, with_panels) {
   double shift2 = 0;
   for (double x : shift) shift2 += x * x;
   for (const Moments& m : video.moments) {
@@ -65,11 +69,11 @@ Distances<T>::Distances(const Pairing<T>& pairing)
 }
 
 void for_each_block(int64_t video_count, int64_t audio_count, int threads,
-                    const std::function<void(int64_t, int64_t)>& body) {
+                    const std::function<void(int64_t, int64_t)>& body, int64_t most_rounds) {
   const int64_t videos = (video_count + kBlock - 1) / kBlock;
   const int64_t audios = (audio_count + kBlock - 1) / kBlock;
   const int64_t fewer = std::min(videos, audios), more = std::max(videos, audios);
-  for (int64_t round = 0; round < more; ++round) {
+  for (int64_t round = 0; round < std::min(more, most_rounds); ++round) {
     parallel_for(fewer, 1, threads, [&](int64_t begin, int64_t end) {
       for (int64_t t = begin; t < end; ++t) {
         const int64_t other = (t + round) % more;

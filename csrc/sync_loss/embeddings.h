@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <new>
 #include <vector>
@@ -19,16 +20,16 @@ inline int64_t round_up(int64_t x, int64_t step) { return (x + step - 1) / step 
 // Rows that the kernels may touch: whole tiles and panels.
 inline int64_t padded_count(int64_t count) { return round_up(count, kPanel) + kTileRows; }
 
-// Zeroed memory on cache-line bounds, so that no vector load crosses one.
+// Memory on cache-line bounds, so that no vector load crosses one.
 template <typename T>
 class Buffer {
  public:
   Buffer() = default;
-  explicit Buffer(int64_t count) {
+  explicit Buffer(int64_t count, bool zeroed = true) {
     const size_t bytes = (static_cast<size_t>(count) * sizeof(T) + 63) / 64 * 64;
     data_.reset(static_cast<T*>(std::aligned_alloc(64, bytes + 64)));
     if (!data_) throw std::bad_alloc();
-    std::memset(data_.get(), 0, bytes);
+    if (zeroed) std::memset(data_.get(), 0, bytes);
   }
   T* get() const { return data_.get(); }
   T& operator[](int64_t i) const { return data_.get()[i]; }
@@ -45,7 +46,7 @@ template <typename T>
 struct Packed {
   int64_t count, dim;  // dim: padded
   Buffer<T> rows;      // padded_count(count) of them
-  Buffer<T> panels;    // see Block; empty for the video side
+  Buffer<T> panels;    // see Block; empty where no product takes them
   std::vector<Moments> moments;
 
   // centre, along (see Kernels::centre): of the side's own dim.
@@ -54,6 +55,8 @@ struct Packed {
   // As they are.
   Packed(const Side<T>& side, const Rows& order, bool with_panels)
       : Packed(side, order, std::vector<T>(side.dim), std::vector<double>(side.dim), with_panels) {}
+
+  void add_panels();
 };
 
 // The mean row, zero without rows. Of the elements' own type: the difference from it is then
@@ -72,13 +75,15 @@ struct Distances {
   std::vector<double> video_norm, audio_norm;  // |v'|, |a'|
   std::vector<double> video_term, audio_term;
 
-  explicit Distances(const Pairing<T>& pairing);
+  // with_panels: of the audio.
+  explicit Distances(const Pairing<T>& pairing, bool with_panels = true);
 };
 
 // Runs body(video block, audio block) for all pairs of blocks in rounds, within which no two touch
 // the same rows. The order in which a row meets the others does not depend on the threads.
 void for_each_block(int64_t video_count, int64_t audio_count, int threads,
-                    const std::function<void(int64_t, int64_t)>& body);
+                    const std::function<void(int64_t, int64_t)>& body,
+                    int64_t most_rounds = std::numeric_limits<int64_t>::max());
 
 template <typename T>
 Block<T> block_of(const Packed<T>& video, const Packed<T>& audio, int64_t i, int64_t j) {

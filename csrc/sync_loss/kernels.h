@@ -85,13 +85,16 @@ struct ScreenBlock {
   void* context;
 };
 
-// The least d^2 of disjoint sets of each row's pairs in a block, as far as the products tell, but
-// for the columns [begin[r], end[r]) of video row r. Lowered; the caller sets them to infinity.
+// The least d^2 of disjoint sets of each row's pairs, as far as the products tell, but for the
+// columns [begin[r], end[r]) of video row r. Lowered block by block; the caller sets them to
+// infinity.
 template <typename T>
 struct Minima {
-  static constexpr int kVideoSets = 16;
+  static constexpr int kVideoSets = 16, kAudioSets = 12;
   int begin[kBlock], end[kBlock];
-  T video[kBlock][kVideoSets], audio[kTileRows][kBlock];
+  T* video;              // kVideoSets for each row
+  T* audio;              // kAudioSets rows of columns,
+  int64_t audio_stride;  // which are so far apart
 };
 
 // A row in eight bits: row = scale * bytes + rest.

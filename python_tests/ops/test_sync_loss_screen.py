@@ -39,6 +39,12 @@ def apart():
     return 5 + 1e-3 * torch.randn(N, DIM), -5 + 1e-3 * torch.randn(M, DIM)
 
 
+def ever_nearer():
+    """Each audio row nearer to all video rows than those before: every pair is the nearest yet."""
+    audio = torch.nn.functional.normalize(torch.randn(M, DIM)) * torch.linspace(3, 1, M)[:, None]
+    return 1e-2 * torch.randn(N, DIM), audio
+
+
 def one_large_element():
     """Eight bits of the largest element leave nothing of the others."""
     video, audio = spread()
@@ -74,8 +80,8 @@ def denormal():
     return 1e-40 * video, 1e-40 * audio
 
 
-HOSTILE = [spread, near_ties, exact_ties, collapsed, nearly_collapsed, apart, one_large_element]
-HOSTILE += [mixed_lengths, huge, beyond_float_squares, tiny, denormal]
+HOSTILE = [spread, near_ties, exact_ties, collapsed, nearly_collapsed, apart, ever_nearer]
+HOSTILE += [one_large_element, mixed_lengths, huge, beyond_float_squares, tiny, denormal]
 
 
 def expected(distance, k, floor):
@@ -88,7 +94,9 @@ def expected(distance, k, floor):
 
 
 @pytest.mark.parametrize("make", HOSTILE, ids=lambda make: make.__name__)
-@pytest.mark.parametrize(("mining", "k"), [("hardest", 1), ("hardest", 6), ("semi_hard", 2)])
+@pytest.mark.parametrize(
+    ("mining", "k"), [("hardest", 1), ("hardest", 6), ("hardest", 20), ("semi_hard", 2)]
+)
 def test_mined_are_the_nearest(cpu_level, make, mining, k):
     video, audio = make()
     mined = mine_negatives(video, audio, mining=mining, k=k)

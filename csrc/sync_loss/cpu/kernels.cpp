@@ -286,8 +286,9 @@ void find_minima(const Block<T>& block, const ScreenBlock<T>& screen, Minima<T>*
     leave_out(minima->begin[r] - c, minima->end[r] - c, kTileColumns<T>, d2);
     for (int q = 0; q < kTileVectors; ++q) {
       const Vec<T> found = load(d2 + q * kLanes<T>);
-      T* of_video = minima->video[r] + (c + q * kLanes<T>) % Minima<T>::kVideoSets;
-      T* of_audio = minima->audio[r % kTileRows] + c + q * kLanes<T>;
+      constexpr int kVideoSets = Minima<T>::kVideoSets, kAudioSets = Minima<T>::kAudioSets;
+      T* of_video = minima->video + r * kVideoSets + (c + q * kLanes<T>) % kVideoSets;
+      T* of_audio = minima->audio + r % kAudioSets * minima->audio_stride + c + q * kLanes<T>;
       const Vec<T> by_video = load(of_video), by_audio = load(of_audio);
       const Vec<T> audio_sure = load(screen.audio_sure + c + q * kLanes<T>);
       store<T>(of_video, found > screen.video_sure[r] ? smaller<T>(found, by_video) : by_video);
@@ -298,9 +299,8 @@ void find_minima(const Block<T>& block, const ScreenBlock<T>& screen, Minima<T>*
 
 template <typename T, bool kFloors>
 void screen_tiles(const Block<T>& block, const ScreenBlock<T>& screen) {
-  Hit<T> hits[kTileColumns<T>];
+  HitList<T> hits;
   for_each_tile_row<T>(block, [&](int r, int c, const Vec<T>* products) {
-    int count = 0;
     for (int q = 0; q < kTileVectors; ++q) {
       const int at = c + q * kLanes<T>;
       const Vec<T> d2 = (load(screen.audio_term + at) + screen.video_term[r]) - 2 * products[q];
@@ -313,11 +313,12 @@ void screen_tiles(const Block<T>& block, const ScreenBlock<T>& screen) {
       const auto hit = near_video | near_audio;
       if (__builtin_expect(!any_of(hit), 1)) continue;
       for (int l = 0; l < kLanes<T>; ++l) {
-        if (hit[l]) hits[count++] = {r, at + l, d2[l]};
+        if (hit[l]) hits.add(r, at + l, d2[l]);
       }
     }
-    if (count) screen.take(screen.context, hits, count);
+    hits.give(screen, HitList<T>::kMost - kTileColumns<T>);
   });
+  hits.give(screen, 0);
 }
 
 template <typename T>

@@ -102,52 +102,53 @@ AVTS_VNNI static void find_byte_minima(const Block<float>& block, const ScreenBl
     for (int q = 0; q < kByteVectors; ++q) _mm512_storeu_ps(found + 16 * q, d2[q]);
     leave_out(minima->begin[r] - c, minima->end[r] - c, kPanel, found);
     const __m512 video_sure = _mm512_set1_ps(s.video_sure[r]);
-    __m512 of_video = _mm512_loadu_ps(minima->video[r]);
+    float* const kept = minima->video + r * Minima<float>::kVideoSets;
+    __m512 of_video = _mm512_loadu_ps(kept);
+    float* const audio = minima->audio + r % Minima<float>::kAudioSets * minima->audio_stride + c;
     for (int q = 0; q < kByteVectors; ++q) {
       const __m512 x = _mm512_loadu_ps(found + 16 * q);
-      float* of_audio = minima->audio[r % kTileRows] + c + 16 * q;
+      float* const of_audio = audio + 16 * q;
       const __m512 audio_sure = _mm512_loadu_ps(s.audio_sure + c + 16 * q);
       of_video = smaller_beyond(video_sure, x, of_video);
       _mm512_storeu_ps(of_audio, smaller_beyond(audio_sure, x, _mm512_loadu_ps(of_audio)));
     }
-    _mm512_storeu_ps(minima->video[r], of_video);
+    _mm512_storeu_ps(kept, of_video);
   });
 }
 
 template <bool kFloors>
 AVTS_VNNI static void screen_byte_tiles(const Block<float>& block, const ScreenBlock<float>& s) {
+  HitList<float> hits;
   for_each_byte_tile_row(block, s, [&](int r, int c, const __m512* d2) AVTS_VNNI {
     const __m512 threshold = _mm512_set1_ps(s.video_threshold[r]);
-    __mmask16 near[kByteVectors];
-    unsigned any = 0;
+    uint64_t near = 0;
 #pragma GCC unroll 4
     for (int q = 0; q < kByteVectors; ++q) {
       const __m512 limit = _mm512_loadu_ps(s.audio_threshold + c + 16 * q);
+      uint64_t mask;
       if (kFloors) {
         const __m512 floor = _mm512_set1_ps(s.video_floor[r]);
         const __mmask16 above = _mm512_cmp_ps_mask(d2[q], floor, _CMP_GE_OQ);
-        near[q] = _mm512_mask_cmp_ps_mask(above, d2[q], threshold, _CMP_LE_OQ);
+        mask = _mm512_mask_cmp_ps_mask(above, d2[q], threshold, _CMP_LE_OQ);
         const __m512 least = _mm512_loadu_ps(s.audio_floor + c + 16 * q);
         const __mmask16 higher = _mm512_cmp_ps_mask(d2[q], least, _CMP_GE_OQ);
-        near[q] |= _mm512_mask_cmp_ps_mask(higher, d2[q], limit, _CMP_LE_OQ);
+        mask |= _mm512_mask_cmp_ps_mask(higher, d2[q], limit, _CMP_LE_OQ);
       } else {
-        near[q] = _mm512_cmp_ps_mask(d2[q], larger_of(threshold, limit), _CMP_LE_OQ);
+        mask = _mm512_cmp_ps_mask(d2[q], larger_of(threshold, limit), _CMP_LE_OQ);
       }
-      any |= near[q];
+      near |= mask << (16 * q);
     }
-    if (__builtin_expect(any == 0, 1)) return;
-    Hit<float> hits[kPanel];
-    int count = 0;
-    for (int q = 0; q < kByteVectors; ++q) {
-      float lanes[16];
-      _mm512_storeu_ps(lanes, d2[q]);
-      for (unsigned left = near[q]; left; left &= left - 1) {
-        const int l = __builtin_ctz(left);
-        hits[count++] = {r, c + 16 * q + l, lanes[l]};
-      }
+    if (__builtin_expect(near == 0, 1)) return;
+    float lanes[kPanel];
+#pragma GCC unroll 4
+    for (int q = 0; q < kByteVectors; ++q) _mm512_storeu_ps(lanes + 16 * q, d2[q]);
+    for (; near; near &= near - 1) {
+      const int l = __builtin_ctzll(near);
+      hits.add(r, c + l, lanes[l]);
     }
-    s.take(s.context, hits, count);
+    hits.give(s, HitList<float>::kMost - kPanel);
   });
+  hits.give(s, 0);
 }
 
 void screen_bytes(const Block<float>& block, const ScreenBlock<float>& s) {

@@ -182,6 +182,21 @@ AVTS_INLINE void for_each_tile_row(const Block<T>& block, const Visit& visit) {
   }
 }
 
+// Hits on their way to the caller, many at a time.
+template <typename T>
+struct HitList {
+  static constexpr int kMost = 512;
+  Hit<T> hits[kMost];
+  int count = 0;
+
+  void add(int row, int column, T d2) { hits[count++] = {row, column, d2}; }
+  void give(const ScreenBlock<T>& screen, int most_kept) {
+    if (count <= most_kept) return;
+    screen.take(screen.context, hits, count);
+    count = 0;
+  }
+};
+
 }  // namespace
 }  // namespace AVTS_LEVEL
 }  // namespace avts::sync_loss
