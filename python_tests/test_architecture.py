@@ -1,4 +1,4 @@
-"""Imports between the packages of avts_ext point one way."""
+"""Imports between the packages and modules of avts_ext point one way."""
 
 import ast
 from graphlib import TopologicalSorter
@@ -9,32 +9,48 @@ import avts_ext
 PACKAGE = Path(avts_ext.__file__).parent
 
 
-def imported_parts(path):
-    """First names below avts_ext that a source file imports, anywhere in it."""
+def imported_names(path):
+    """Dotted names below avts_ext that a source file imports, anywhere in it."""
     for node in ast.walk(ast.parse(path.read_text())):
         names = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module == "avts_ext":
-            names = [f"avts_ext.{alias.name}" for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            names = [node.module or ""]
-        for name in names:
-            if name.startswith("avts_ext."):
-                yield name.split(".")[1]
+            names = [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
+        yield from (name for name in names if name.startswith("avts_ext."))
 
 
-def import_graph():
-    """The packages and modules below avts_ext, each with those that it imports."""
+def package_graph():
+    """The packages and modules directly below avts_ext, each with those that it imports."""
     graph = {}
     for path in PACKAGE.rglob("*.py"):
         part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
         if part != "__init__":
-            graph.setdefault(part, set()).update(set(imported_parts(path)) - {part})
+            imported = {name.split(".")[1] for name in imported_names(path)}
+            graph.setdefault(part, set()).update(imported - {part})
     return graph
 
 
+def module_graph():
+    """The modules, each with those that it imports, for type checkers too.
+
+    A package's `__init__` is none of them: it gathers names, and those who want one import all.
+    """
+    paths = [path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py"]
+    names = {
+        path: ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts) for path in paths
+    }
+    modules = set(names.values())
+    return {name: modules & set(imported_names(path)) for path, name in names.items()}
+
+
 def test_no_packages_import_each_other():
-    graph = import_graph()
+    graph = package_graph()
     assert graph["evaluation"] >= {"data", "models"}
     list(TopologicalSorter(graph).static_order())  # raises a CycleError that names the packages
+
+
+def test_no_modules_import_each_other():
+    graph = module_graph()
+    assert graph["avts_ext.data.placement"] >= {"avts_ext.data.clips", "avts_ext.data.timeline"}
+    list(TopologicalSorter(graph).static_order())

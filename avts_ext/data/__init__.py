@@ -1,7 +1,7 @@
 """Media files, clips on one clock, and the data set made of them."""
 
 from avts_ext.data.cache import CachedReader, CacheError
-from avts_ext.data.clips import Clip, ClipSource, ClipSpec
+from avts_ext.data.clips import Clip, ClipSpec
 from avts_ext.data.dataset import Batch, SyncClipDataset, SyncItem, collate
 from avts_ext.data.entries import MediaEntry, MediaTable
 from avts_ext.data.faults import Fault, MediaError, SkipReport, TooManyBrokenFilesError
@@ -12,6 +12,7 @@ from avts_ext.data.media import MediaReader
 from avts_ext.data.probe import MediaInfo, probe
 from avts_ext.data.sampler import ClipBatchSampler
 from avts_ext.data.scan import manifest_of, scan_folder
+from avts_ext.data.source import ClipSource
 
 __all__ = [
     "Batch",

@@ -23,11 +23,12 @@ import torch
 
 from avts_ext.data import timeline
 from avts_ext.data.audio_blocks import AUDIO_BLOCK_S
-from avts_ext.data.clips import ClipSource, ClipSpec, Pictures
+from avts_ext.data.clips import ClipSpec, Pictures
 from avts_ext.data.container import time_base_of
 from avts_ext.data.faults import Fault, MediaError
 from avts_ext.data.media import MediaReader
 from avts_ext.data.placement import Extent
+from avts_ext.data.source import ClipSource
 
 _FORMAT = 4
 _FOREVER = 2**62  # samples

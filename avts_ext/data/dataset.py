@@ -15,13 +15,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from avts_ext.data.cache import CachedReader
-from avts_ext.data.clips import ClipSource, ClipSpec
+from avts_ext.data.clips import ClipSpec
 from avts_ext.data.draws import hash64
 from avts_ext.data.entries import MediaEntry, MediaTable
 from avts_ext.data.faults import Fault, MediaError, SkipReport, TooManyBrokenFilesError
 from avts_ext.data.media import MediaReader
 from avts_ext.data.probe import probe
 from avts_ext.data.readers import ReaderPool
+from avts_ext.data.source import ClipSource
 from avts_ext.data.workers import ReadingBoard
 from avts_ext.ops.clip_offset import ClipStarts, PairKind
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from avts_ext.data.audio_blocks import AUDIO_BLOCK_S
 from avts_ext.data.faults import Fault, MediaError
-from avts_ext.data.media import MediaReader, Tracks
+from avts_ext.data.media import MediaReader
+from avts_ext.data.media_file import Tracks
 from avts_ext.data.probe import AudioInfo, MediaInfo, probe_open
 from avts_ext.data.spans import Span, merge, subtract, total_s
 

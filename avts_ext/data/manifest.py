@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from avts_ext._files import write_atomically
 from avts_ext.data.examine import Examination
 from avts_ext.data.faults import Fault
-from avts_ext.data.media import Tracks
+from avts_ext.data.media_file import Tracks
 from avts_ext.data.spans import Span
 
 SUFFIX = ".parquet"

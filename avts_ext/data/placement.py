@@ -5,20 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import get_args
 
 import numpy as np
 
+from avts_ext.data.clips import ClipSpec, PastEnd
 from avts_ext.data.faults import Fault, MediaError
 from avts_ext.data.timeline import sample_window
-
-if TYPE_CHECKING:
-    from avts_ext.data.clips import ClipSpec
-
-# "error": a `MediaError`. "shift": the clip is moved by the least that brings it into the file.
-# "repeat": what the file has of the clip is repeated in both directions, sound and picture
-# together, which so stay in sync. "silence": the picture stands still and the sound is zero.
-PastEnd = Literal["error", "shift", "repeat", "silence"]
 
 
 @dataclass(frozen=True)

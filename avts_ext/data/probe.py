@@ -12,7 +12,8 @@ import numpy as np
 from avts_ext.data.container import time_base_of
 from avts_ext.data.extent import packet_spans, sound_span
 from avts_ext.data.faults import Fault
-from avts_ext.data.media import MediaReader, Tracks
+from avts_ext.data.media import MediaReader
+from avts_ext.data.media_file import Tracks
 
 # A header may promise this much more than the file holds before the file counts as truncated.
 _TRUNCATION_S = 0.5
@@ -62,7 +63,7 @@ class AudioInfo:
 
 @dataclass(frozen=True)
 class MediaInfo:
-    """What a file holds. Times are seconds of the file's clock, see `avts_ext.data.media`.
+    """What a file holds. Times are seconds of the file's clock, see `avts_ext.data.media_file`.
 
     Attributes:
         path: the file.

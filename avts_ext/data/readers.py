@@ -6,7 +6,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable
 
-from avts_ext.data.clips import ClipSource
+from avts_ext.data.source import ClipSource
 
 
 class ReaderPool:

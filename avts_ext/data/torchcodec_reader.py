@@ -27,7 +27,8 @@ from avts_ext.data.audio_blocks import AUDIO_BLOCK_S, AUDIO_TAIL, Waves
 from avts_ext.data.container import frame_ticks, time_base_of
 from avts_ext.data.faults import Fault
 from avts_ext.data.gop import Run
-from avts_ext.data.media import MediaReader, Tracks
+from avts_ext.data.media import MediaReader
+from avts_ext.data.media_file import Tracks
 from avts_ext.data.picture import covered_window
 from avts_ext.data.sound_decoder import lead
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import av
 from av.stream import Stream
 
+from avts_ext.data.container import frame_ticks, open_container, time_base_of
 from avts_ext.data.faults import Fault, MediaError
-from avts_ext.data.media import frame_ticks, open_container, time_base_of
 
 __all__ = ["delay_sound", "keeps_timestamps"]
 

@@ -17,7 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from avts_ext.data.clips import ClipSource, ClipSpec
+from avts_ext.data.clips import ClipSpec
+from avts_ext.data.source import ClipSource
 from avts_ext.evaluation.inference import inference
 from avts_ext.models.avts import AVTS
 

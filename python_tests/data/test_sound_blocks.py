@@ -7,7 +7,7 @@ from flash_beep import FlashBeep
 
 from avts_ext.data import MediaReader
 from avts_ext.data.audio_blocks import mono
-from avts_ext.data.media import _enough
+from avts_ext.data.decoded_file import _enough
 from avts_ext.data.timeline import place_samples
 
 CASES = {

@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from avts_ext.data.clips import ClipSource, ClipSpec, Pictures
+from avts_ext.data.clips import ClipSpec, Pictures
+from avts_ext.data.source import ClipSource
 from avts_ext.evaluation.recordings import (
     Recording,
     answer,
