@@ -38,9 +38,6 @@ _MAX_CHANNELS = 8
 class DecodedFile(MediaFile):
     """A file whose frames and sound are decoded; arguments and errors as of `MediaFile`.
 
-    Frames become pictures as `make_picture` says. The waveform is the mean of all channels,
-    resampled at exact positions of the grid n / sample_rate.
-
     Attributes:
         n_decoded_frames: video frames that were decoded so far.
     """

@@ -32,7 +32,17 @@ _READ_ON = Fraction(1)
 class MediaReader(DecodedFile, ClipSource):
     """Clips from one media file, which stays open between requests.
 
-    Arguments and errors are those of `MediaFile`; pictures and waveform are as `DecodedFile` says.
+    Frames become pictures as `make_picture` says. The waveform is the mean of all channels,
+    resampled at exact positions of the grid n / sample_rate.
+
+    Args:
+        path: the file.
+        threads: decoder threads; 1 suits data loader workers.
+        tracks: what the file must have, and all that is read of it: "both", "video" or "audio".
+
+    Raises:
+        MediaError: the file cannot be opened or lacks a track.
+        ValueError: `threads` is less than 1, or `tracks` is unknown.
     """
 
     def __init__(
