@@ -240,7 +240,9 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tens
     ctx.rest = (clip_length, key)
 
 
-def _autograd(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+def _autograd(ctx: Any, grad: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
+    if grad is None:
+        return (None, None, None, None, None)
     grad_waveform = torch.ops.avts.log_mel_backward(grad, *ctx.saved_tensors, *ctx.rest)
     return (grad_waveform, None, None, None, None)
 
