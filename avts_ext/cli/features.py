@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from avts_ext._files import write_atomically
 from avts_ext.data.datasets.listing import SUFFIXES
-from avts_ext.data.index import files_under
+from avts_ext.data.files import files_under
 from avts_ext.evaluation.features import FeatureSettings, Pooling, extract_features, feature_card
 from avts_ext.models.avts import AVTS
 

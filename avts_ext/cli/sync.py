@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from avts_ext._files import write_atomically
 from avts_ext.data.faults import MediaError
-from avts_ext.data.index import media_paths
+from avts_ext.data.files import media_paths
 from avts_ext.data.media import MediaReader
 from avts_ext.data.probe import probe_open
 from avts_ext.evaluation.report import markdown_table, save_results

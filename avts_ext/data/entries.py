@@ -25,12 +25,14 @@ class MediaEntry:
         usable_s: (begin, end) of the stretches, on the file's clock, in which clips may lie:
             ascending, apart, and at least one.
         shard: path or URL of the tar file that holds it; `path` is then that and the name in there.
+        content: 64 bits of the hash of its bytes, 0 if that is not known.
     """
 
     path: str
     media_id: int
     usable_s: tuple[Span, ...]
     shard: str | None = None
+    content: int = 0
 
     @property
     def start_s(self) -> float:
@@ -60,11 +62,12 @@ class MediaTable(Sequence[MediaEntry]):
 
     def __init__(self, entries: Iterable[MediaEntry] = ()) -> None:
         paths, shards = list[str](), dict[str, int]()
-        ids, shard_of = array.array("q"), array.array("i")
+        ids, shard_of, contents = array.array("q"), array.array("i"), array.array("Q")
         first, spans = array.array("q", [0]), array.array("d")
         for entry in entries:
             paths.append(entry.path)
             ids.append(entry.media_id)
+            contents.append(entry.content)
             shard = entry.shard
             shard_of.append(-1 if shard is None else shards.setdefault(shard, len(shards)))
             for span in entry.usable_s:
@@ -74,6 +77,7 @@ class MediaTable(Sequence[MediaEntry]):
         self.media_ids = np.array(ids, np.int64)
         self.shard_of = np.array(shard_of, np.int32)
         self.shards = list(shards)
+        self._contents = np.array(contents, np.uint64)
         self._first_span = np.array(first, np.int64)
         self._spans = np.array(spans, np.float64).reshape(-1, 2)
 
@@ -94,6 +98,7 @@ class MediaTable(Sequence[MediaEntry]):
             int(self.media_ids[row]),
             tuple((begin, end) for begin, end in self._spans_of(row).tolist()),
             None if shard < 0 else self.shards[shard],
+            int(self._contents[row]),
         )
 
     def take(self, rows: Sequence[int] | np.ndarray) -> MediaTable:
@@ -106,13 +111,14 @@ class MediaTable(Sequence[MediaEntry]):
         table._spans = self._spans[np.repeat(self._first_span[rows], counts) + own_span]
         table._paths = self._paths.take(pa.array(rows))
         table.media_ids, table.shard_of = self.media_ids[rows], self.shard_of[rows]
-        table.shards = self.shards
+        table.shards, table._contents = self.shards, self._contents[rows]
         return table
 
     def fingerprint(self) -> str:
-        """Hash of all that clips depend on: media ids, their order, and usable stretches."""
+        """Hash of what clips depend on: ids, order, usable stretches, and content where known."""
         digest = hashlib.blake2b(digest_size=16)
-        for column in (self.media_ids, self._first_span, self._spans, self.shard_of):
+        columns = (self.media_ids, self._first_span, self._spans, self.shard_of, self._contents)
+        for column in columns:
             digest.update(np.ascontiguousarray(column).data)
         return digest.hexdigest()
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from avts_ext.data.entries import MediaEntry, MediaTable
 from avts_ext.data.faults import Fault, MediaError, SkipReport
 from avts_ext.data.manifest import ManifestRow, check_split, stream_manifest
-from avts_ext.data.spans import Span
 
-_SUFFIXES = ".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv"
-MEDIA_SUFFIXES = frozenset(_SUFFIXES.split())
-_COLUMNS = ("path", "splits", "shard", "tracks", "fault", "message", "usable_s")
+_COLUMNS = ("path", "splits", "shard", "tracks", "fault", "message", "usable_s", "content_hash")
+_CONTENT_DIGITS = 16  # of the hash, which are 64 bits
 
 
 def open_index(
@@ -61,21 +59,6 @@ def _rows_of_split(
             yield row
 
 
-def media_paths(root: Path) -> list[Path]:
-    """Files under `root` with a media suffix, sorted by relative path."""
-    return files_under(root, MEDIA_SUFFIXES)
-
-
-def files_under(root: Path, suffixes: Container[str]) -> list[Path]:
-    """Files with one of the suffixes, sorted by path below `root`; hidden ones are passed over."""
-    paths = []
-    for folder, subfolders, names in os.walk(root, onerror=_raise):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        paths += [Path(folder, name) for name in names if not name.startswith(".")]
-    paths = [path for path in paths if path.suffix.lower() in suffixes]
-    return sorted(paths, key=lambda path: path.relative_to(root).as_posix())
-
-
 def media_id(relative_path: str) -> int:
     """63-bit id of a file, from its path relative to the indexed folder, with forward slashes."""
     digest = hashlib.blake2b(os.fsencode(relative_path), digest_size=8).digest()
@@ -99,23 +82,10 @@ def _entry_of_row(root: Path, row: ManifestRow, min_duration_s: float) -> MediaE
     else:
         shard = row.shard if ":" in row.shard else str(root / row.shard)
         path = f"{shard}/{member_name(row.path)}"
-    return _checked_entry(path, media_id(row.path), row.usable_s, min_duration_s, shard)
-
-
-def _checked_entry(
-    path: str,
-    identity: int,
-    usable_s: Sequence[Span],
-    min_duration_s: float,
-    shard: str | None = None,
-) -> MediaEntry:
-    long_enough = tuple(span for span in usable_s if span[1] - span[0] >= min_duration_s)
+    long_enough = tuple(span for span in row.usable_s if span[1] - span[0] >= min_duration_s)
     if not long_enough:
-        longest_s = max(end - begin for begin, end in usable_s)
+        longest_s = max(end - begin for begin, end in row.usable_s)
         message = f"{longest_s:.2f} s of sound and picture, {min_duration_s:.2f} s are needed"
         raise MediaError(path, Fault.TOO_SHORT, message)
-    return MediaEntry(path, identity, long_enough, shard)
-
-
-def _raise(error: OSError) -> None:
-    raise error
+    content = int(row.content_hash[:_CONTENT_DIGITS], 16) if row.content_hash else 0
+    return MediaEntry(path, media_id(row.path), long_enough, shard, content)

@@ -16,7 +16,7 @@ from avts_ext._files import file_hash
 from avts_ext.data.container import check_file
 from avts_ext.data.examine import examine
 from avts_ext.data.faults import Fault, MediaError
-from avts_ext.data.index import media_paths
+from avts_ext.data.files import media_paths
 from avts_ext.data.manifest import Manifest, ManifestRow, read_manifest, write_manifest
 from avts_ext.data.processes import NoAnswerError, ProcessDiedError, map_unordered
 

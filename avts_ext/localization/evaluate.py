@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from avts_ext.data.clips import ClipSpec
 from avts_ext.data.faults import MediaError
-from avts_ext.data.index import media_paths
+from avts_ext.data.files import media_paths
 from avts_ext.data.media import MediaReader
 from avts_ext.data.probe import MediaInfo, probe_open
 from avts_ext.evaluation.intervals import bootstrap_interval

@@ -11,7 +11,7 @@ from avts_ext.data import MediaEntry, MediaTable
 ENTRIES = [
     MediaEntry("a.mp4", 2**62, ((0.5, 2.0),)),
     MediaEntry("ä/b.mkv", 3, ((0.0, 1.0), (1.5, 4.0), (6.0, 6.5)), "s/0.tar"),
-    MediaEntry("c.mp4", 0, ((1.0, 2.25), (3.0, 5.0)), "s/1.tar"),
+    MediaEntry("c.mp4", 0, ((1.0, 2.25), (3.0, 5.0)), "s/1.tar", 2**64 - 1),
     MediaEntry("d.mp4", 7, ((2.0, 3.0),), "s/0.tar"),
 ]
 
@@ -48,5 +48,6 @@ def test_the_fingerprint_is_of_all_that_clips_depend_on():
         table.take([1, 0, 2, 3]),
         MediaTable([replace(ENTRIES[0], media_id=1), *ENTRIES[1:]]),
         MediaTable([replace(ENTRIES[0], usable_s=((0.5, 2.01),)), *ENTRIES[1:]]),
+        MediaTable([replace(ENTRIES[0], content=1), *ENTRIES[1:]]),
     ]
-    assert len({table.fingerprint(), *(other.fingerprint() for other in others)}) == 5
+    assert len({table.fingerprint(), *(other.fingerprint() for other in others)}) == 6

@@ -114,9 +114,9 @@ def test_a_split_must_be_of_a_manifest(on_spoiled, films):
 
 
 @pytest.mark.parametrize("named", ["folder", "manifest"])
-@pytest.mark.parametrize("has_changed", [False, True])
+@pytest.mark.parametrize("change", [None, "another file", "another content"])
 def test_other_media_on_resuming_are_told(
-    config, films, tmp_path, monkeypatch, capsys, has_changed, named
+    config, films, tmp_path, monkeypatch, capsys, change, named
 ):
     root, manifest = shutil.copytree(films, tmp_path / "films"), tmp_path / "films.parquet"
     scan_folder(root, manifest)
@@ -126,9 +126,9 @@ def test_other_media_on_resuming_are_told(
     with monkeypatch.context() as patch:
         interrupt_at(1, patch)
         pretrain(config)
-    if has_changed:
-        shutil.copy(root / "0.mp4", root / "new.mp4")
+    if change:
+        shutil.copy(root / "0.mp4", root / ("new.mp4" if change == "another file" else "1.mp4"))
         scan_folder(root, manifest)
     pretrain(dataclasses.replace(config, run=dataclasses.replace(run, resume=True)))
     told = "no longer holds the media that the run began with" in capsys.readouterr().err
-    assert told == has_changed
+    assert told == bool(change)

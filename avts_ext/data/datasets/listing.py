@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from avts_ext.data.index import MEDIA_SUFFIXES, files_under
+from avts_ext.data.files import MEDIA_SUFFIXES, files_under
 from avts_ext.data.manifest import ManifestRow
 
 _AUDIO_SUFFIXES = ".aac .flac .m4a .mp3 .oga .ogg .opus .wav .wma"
