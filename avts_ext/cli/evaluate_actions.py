@@ -37,7 +37,8 @@ def _verb(name: str, title: str, lists: str) -> Callable[..., None]:
 
         Args:
             checkpoint: A model that pretraining saved.
-            data: Folder of the data set, with {lists} and the videos.
+            data: Folder of the data set, with {lists} and the videos; or the manifest that
+                `avts index` made of it.
             out_dir: Folder of the runs.
             recipe: How to fine-tune.
             scratch: Fine-tune a tower with random weights too.

@@ -37,7 +37,8 @@ def _verb(name: str, title: str, folder: str, clips_of_a_recording: int) -> Call
 
         Args:
             checkpoint: A model that pretraining saved.
-            data: Folder of the data set, with {folder}.
+            data: Folder of the data set, with {folder}; or the manifest that `avts index` made
+                of it.
             clip_s: Length of a clip.
             n_clips: Clips of a recording, evenly spread; their scores are averaged.
             random_networks: Networks that have learned nothing, scored beside; with several, their

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avts_ext.data.datasets import DataSet, data_set
-from avts_ext.data.manifest import ManifestRow
+from avts_ext.data.manifest import ManifestRow, read_manifest
 
 __all__ = ["Fold", "LabelledSet", "open_labelled"]
 
@@ -99,28 +99,29 @@ class LabelledSet:
 
 
 def open_labelled(
-    name: str, root: str | os.PathLike[str], *, allow_partial: bool = False
+    name: str, source: str | os.PathLike[str], *, allow_partial: bool = False
 ) -> LabelledSet:
     """A data set as it lies in a folder, with its official folds.
 
     Args:
         name: "esc50", "dcase2014", "ucf101" or "hmdb51".
-        root: its folder.
+        source: its folder, of which the lists are read; or the manifest that `avts index` made of
+            it, in which broken files are known beforehand.
         allow_partial: score what is there though files or classes are missing.
 
     Raises:
         FileNotFoundError: a list of the data set is not there.
         ValueError: the lists were changed, or the set is incomplete and `allow_partial` is not
-            given; the message tells what is wrong.
+            given, or the manifest is of another set; the message tells what is wrong.
     """
-    rules = _RULES[name]
-    root, published = Path(root), data_set(name)
-    listed = [row for row in published.read(root) if set(row.splits) & set(rules.splits)]
+    rules, published = _RULES[name], data_set(name)
+    root, every_row = _read(name, source)
+    listed = [row for row in every_row if set(row.splits) & set(rules.splits)]
     altered = [text for row in listed for text in rules.contradictions(row)]
     altered += rules.mislabelled(listed) + _shared_sources(listed, rules)
     if altered:
         raise ValueError(
-            f"{name}: the lists in {str(root)!r} are not the published ones: {altered[0]} "
+            f"{name}: the lists in {os.fspath(source)!r} are not the published ones: {altered[0]} "
             f"({len(altered)} contradictions)"
         )
     rows = [row for row in listed if (root / row.path).is_file()]
@@ -131,7 +132,7 @@ def open_labelled(
     folds = rules.folds(rows, labels)
     _check_folds(name, folds, labels, classes)
     official = {split: published.counts[split] for split in rules.splits}
-    return LabelledSet(
+    found = LabelledSet(
         name,
         [root / row.path for row in rows],
         labels,
@@ -140,6 +141,20 @@ def open_labelled(
         official | {"classes": published.n_classes},
         holes,
     )
+    return found.without(np.flatnonzero([row.fault is None for row in rows]), allow_partial)
+
+
+def _read(name: str, source: str | os.PathLike[str]) -> tuple[Path, Sequence[ManifestRow]]:
+    """The root of a data set and all its rows."""
+    if not os.path.isfile(source):
+        return Path(source), data_set(name).read(Path(source))
+    manifest = read_manifest(source)
+    if manifest.dataset != name:
+        raise ValueError(
+            f"{name}: {os.fspath(source)!r} must be a manifest of it, made with --dataset {name}, "
+            f"got one of {manifest.dataset or 'a folder'}"
+        )
+    return manifest.root, manifest.rows
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from avts_ext.data import scan_folder
+from avts_ext.data.datasets import data_set
 from avts_ext.evaluation.labelled import open_labelled
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -146,6 +148,22 @@ def test_broken_files_are_taken_out_of_every_fold(tmp_path):
         rest.paths[row].stem[:-2] for row in range(197)
     ]
     assert data.without(np.arange(200), allow_partial=False) is data
+
+
+def test_a_manifest_stands_for_the_folder_and_knows_what_is_broken(tmp_path):
+    root, manifest = write_dcase2014(tmp_path / "d", duration_s=0.2), tmp_path / "d.parquet"
+    broken = root / "scenes_stereo" / "bus07.wav"
+    broken.write_bytes(b"noise")
+    scan_folder(root, manifest, data_set("dcase2014").read(root), dataset="dcase2014")
+    of_folder = open_labelled("dcase2014", root)
+    with pytest.raises(ValueError, match="1 files are there but cannot be used"):
+        open_labelled("dcase2014", manifest)
+    data = open_labelled("dcase2014", manifest, allow_partial=True)
+    assert data.paths == [path for path in of_folder.paths if path != broken]
+    assert data.holes == ["1 files are there but cannot be used"]
+    assert_folds_part_the_set(data)
+    with pytest.raises(ValueError, match="must be a manifest of it, made with --dataset esc50"):
+        open_labelled("esc50", manifest)
 
 
 def test_a_class_that_is_only_tested_is_refused(tmp_path):
