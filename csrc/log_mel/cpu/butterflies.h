@@ -32,25 +32,26 @@ inline void butterfly(Vec<T>* re, Vec<T>* im) {
     re[3] = b_re - d_re, im[3] = b_im - d_im;
   } else {
     static_assert(R == 5);
-    constexpr T kCos1 = static_cast<T>(0.30901699437494742410);
-    constexpr T kCos2 = static_cast<T>(-0.80901699437494742410);
+    // cos(2 pi / 5) and cos(4 pi / 5) are -1/4 +- kRoot; kRatio is sin(4 pi / 5) / sin(2 pi / 5).
+    constexpr T kRoot = static_cast<T>(0.55901699437494742410);
     constexpr T kSin1 = static_cast<T>(0.95105651629515357212);
-    constexpr T kSin2 = static_cast<T>(0.58778525229247312917);
+    constexpr T kRatio = static_cast<T>(0.61803398874989484820);
     const Vec<T> p_re = re[1] + re[4], p_im = im[1] + im[4];
     const Vec<T> q_re = re[2] + re[3], q_im = im[2] + im[3];
     const Vec<T> r_re = im[1] - im[4], r_im = re[4] - re[1];
     const Vec<T> s_re = im[2] - im[3], s_im = re[3] - re[2];
-    const Vec<T> a_re = re[0] + p_re * kCos1 + q_re * kCos2;
-    const Vec<T> a_im = im[0] + p_im * kCos1 + q_im * kCos2;
-    const Vec<T> b_re = re[0] + p_re * kCos2 + q_re * kCos1;
-    const Vec<T> b_im = im[0] + p_im * kCos2 + q_im * kCos1;
-    const Vec<T> c_re = r_re * kSin1 + s_re * kSin2, c_im = r_im * kSin1 + s_im * kSin2;
-    const Vec<T> d_re = r_re * kSin2 - s_re * kSin1, d_im = r_im * kSin2 - s_im * kSin1;
-    re[0] += p_re + q_re, im[0] += p_im + q_im;
-    re[1] = a_re + c_re, im[1] = a_im + c_im;
-    re[2] = b_re + d_re, im[2] = b_im + d_im;
-    re[3] = b_re - d_re, im[3] = b_im - d_im;
-    re[4] = a_re - c_re, im[4] = a_im - c_im;
+    const Vec<T> sum_re = p_re + q_re, sum_im = p_im + q_im;
+    const Vec<T> mid_re = re[0] - sum_re * T(0.25), mid_im = im[0] - sum_im * T(0.25);
+    const Vec<T> difference_re = p_re - q_re, difference_im = p_im - q_im;
+    const Vec<T> a_re = mid_re + difference_re * kRoot, a_im = mid_im + difference_im * kRoot;
+    const Vec<T> b_re = mid_re - difference_re * kRoot, b_im = mid_im - difference_im * kRoot;
+    const Vec<T> c_re = r_re + s_re * kRatio, c_im = r_im + s_im * kRatio;
+    const Vec<T> d_re = r_re * kRatio - s_re, d_im = r_im * kRatio - s_im;
+    re[0] += sum_re, im[0] += sum_im;
+    re[1] = a_re + c_re * kSin1, im[1] = a_im + c_im * kSin1;
+    re[2] = b_re + d_re * kSin1, im[2] = b_im + d_im * kSin1;
+    re[3] = b_re - d_re * kSin1, im[3] = b_im - d_im * kSin1;
+    re[4] = a_re - c_re * kSin1, im[4] = a_im - c_im * kSin1;
   }
 }
 
