@@ -80,8 +80,12 @@ def _empty_values(waveform: Tensor, *rest: Any) -> Tensor:
     return waveform.new_empty(_values_shape(waveform.shape[:-1], frames, spec), dtype=dtype)
 
 
+def _wants_gradient(waveform: Tensor) -> bool:
+    return waveform.requires_grad and torch.is_grad_enabled()
+
+
 def _empty_without_mel(waveform: Tensor, *rest: Any) -> Tensor:
-    if waveform.requires_grad and torch.is_grad_enabled():
+    if _wants_gradient(waveform):
         raise ValueError(
             "waveform requires a gradient, which avts::log_mel does not have, expected "
             "avts::log_mel_with_mel"
@@ -173,6 +177,23 @@ def forward_by(run: Kernel) -> tuple[Kernel, Kernel]:
 def _run(key: str, inputs: tuple[Any, ...], out: Tensor, mel: Tensor | None) -> None:
     limit = spec_of(key).dynamic_range if mel is None else math.inf
     kernel_of(key).forward(*inputs, out, mel, torch.get_num_threads(), limit)
+
+
+_any_log_mel, _log_mel_with_mel = forward_by(_run)
+
+
+def _log_mel(
+    waveform: Tensor, starts: Tensor | None, lengths: Tensor | None, clip_length: int, key: str
+) -> Tensor:
+    """`log_mel` on the CPU. The usual call, of whole rows, leaves the checks to the kernel."""
+    if starts is None and lengths is None and clip_length < 0 and not _wants_gradient(waveform):
+        spec = spec_of(key)
+        if spec.dtype is None:
+            threads = torch.get_num_threads()
+            values = kernel_of(key).values(waveform, threads, spec.dynamic_range)
+            if values is not None:
+                return values
+    return _any_log_mel(waveform, starts, lengths, clip_length, key)
 
 
 def _check_grad(grad: Tensor, mel: Tensor, waveform: Tensor, key: str, frames: int) -> None:
@@ -269,8 +290,8 @@ def _log_mel_backward_vmap(info: Any, in_dims: tuple[Any, ...], *inputs: Any) ->
     return torch.ops.avts.log_mel_backward(*mapped), 0
 
 
-for _name, _kernel in zip(("log_mel", "log_mel_with_mel"), forward_by(_run), strict=True):
-    LIBRARY.impl(_name, _kernel, "CPU")
+LIBRARY.impl("log_mel", _log_mel, "CPU")
+LIBRARY.impl("log_mel_with_mel", _log_mel_with_mel, "CPU")
 LIBRARY.impl("log_mel_backward", _log_mel_backward, "CPU")
 torch.library.register_fake("avts::log_mel", _empty_without_mel, lib=LIBRARY)
 torch.library.register_fake("avts::log_mel_with_mel", _empty_with_mel, lib=LIBRARY)
@@ -349,7 +370,7 @@ def log_mel_spectrogram(
     if lengths is not None:
         _check_device("lengths", lengths, waveform)
     inputs = (waveform, starts, lengths, -1 if clip_length is None else clip_length, spec.key)
-    if waveform.requires_grad and torch.is_grad_enabled():
+    if _wants_gradient(waveform):
         values, _ = torch.ops.avts.log_mel_with_mel.default(*inputs)
         if spec.top_db is not None:
             values = torch.ops.avts.log_mel_limit_range(values, lengths, spec.key)

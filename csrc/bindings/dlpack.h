@@ -29,15 +29,25 @@ struct Tensor {
 struct Version {
   uint32_t major, minor;
 };
+struct ManagedTensor {
+  Version version;
+  void* manager_context;
+  void (*deleter)(ManagedTensor*);
+  uint64_t flags;
+  Tensor tensor;
+};
 struct ExchangeApiHeader {
   Version version;
   ExchangeApiHeader* previous;
 };
 struct ExchangeApi {
   ExchangeApiHeader header;
-  void* allocate;
+  // A new tensor of the prototype's type, shape and device. `fail` is called if there is none.
+  int (*allocate)(Tensor* prototype, ManagedTensor** out, void* context,
+                  void (*fail)(void* context, const char* kind, const char* message));
   void* from_python;
-  void* to_python;
+  // The framework's own object of a tensor, which it takes over.
+  int (*to_python)(ManagedTensor* tensor, void** out);
   // Fills a borrowed view of the tensor object; valid while the object lives and is not resized.
   int (*view)(void* object, Tensor* out);
   // The stream that the framework would queue work on.

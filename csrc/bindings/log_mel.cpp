@@ -86,6 +86,34 @@ void forward(const LogMel& log_mel, py::handle waveform_object, py::handle start
   log_mel.forward(waveforms, output, mel, dynamic_range, threads);
 }
 
+// The values of whole float32 waveforms (..., time) in a new tensor, or None where there is more to
+// do: to convert, to copy, to refuse. The usual call of a short clip takes longer in Python than in
+// the kernel, so this one asks for nothing twice.
+py::object values(const LogMel& log_mel, py::handle waveform_object, int threads,
+                  double dynamic_range) {
+  const TensorView waveform = view_of(waveform_object, "waveform");
+  const int time = waveform.ndim - 1;
+  if (waveform.dtype != DType::f32 || time < 0 || time + 2 > TensorView::kMaxDims ||
+      waveform.shape[time] < log_mel.samples_needed() || !waveform.is_contiguous()) {
+    return py::none();
+  }
+  const int64_t samples = waveform.shape[time], frames = log_mel.frames(samples);
+  const bool time_mel = log_mel.options().layout == "time_mel";
+  std::array<int64_t, TensorView::kMaxDims> shape = waveform.shape;
+  shape[time] = time_mel ? frames : log_mel.options().n_mels;
+  shape[time + 1] = time_mel ? log_mel.options().n_mels : frames;
+  TensorView out;
+  py::object result = new_tensor(waveform_object, DType::f32, shape.data(), time + 2, &out);
+  if (result.is_none() || out.numel() == 0) return result;
+  const Waveforms waveforms{waveform.data, SampleType::f32, waveform.numel() / samples,
+                            samples,       nullptr,         nullptr,
+                            samples};
+  const LogMelOutput output{out.data, SampleType::f32, frames};
+  py::gil_scoped_release release;
+  log_mel.forward(waveforms, output, nullptr, dynamic_range, threads);
+  return result;
+}
+
 void backward(const LogMel& log_mel, py::handle waveform_object, py::handle starts,
               py::handle lengths, int64_t clip_length, py::handle mel_object,
               py::handle grad_out_object, py::handle grad_object, int threads) {
@@ -131,6 +159,7 @@ void bind_log_mel(py::module_& m) {
       .def("forward", &forward, py::arg("waveform"), py::arg("starts"), py::arg("lengths"),
            py::arg("clip_length"), py::arg("out"), py::arg("mel"), py::arg("threads"),
            py::arg("dynamic_range") = std::numeric_limits<double>::infinity())
+      .def("values", &values, py::arg("waveform"), py::arg("threads"), py::arg("dynamic_range"))
       .def("backward", &backward, py::arg("waveform"), py::arg("starts"), py::arg("lengths"),
            py::arg("clip_length"), py::arg("mel"), py::arg("grad_out"), py::arg("grad_waveform"),
            py::arg("threads"));

@@ -2,6 +2,9 @@
 
 #include <pybind11/numpy.h>
 
+#include <algorithm>
+#include <stdexcept>
+
 #include "bindings/dlpack.h"
 #include "core/check.h"
 
@@ -188,6 +191,29 @@ TensorView view_of(py::handle object, const char* name) {
   const TensorView view = view_on_any_device(object, name);
   check_argument(view.device_type == dlpack::kCpu, name, "not in CPU memory", "a CPU tensor");
   return view;
+}
+
+py::object new_tensor(py::handle like, DType dtype, const int64_t* shape, int ndim,
+                      TensorView* view) {
+  const dlpack::ExchangeApi* api = exchange_api_of(Py_TYPE(like.ptr()));
+  if (!api) return py::none();
+  std::array<int64_t, TensorView::kMaxDims> sizes{};
+  std::copy(shape, shape + ndim, sizes.begin());
+  dlpack::Tensor prototype{};
+  prototype.device = {dlpack::kCpu, 0};
+  prototype.ndim = ndim;
+  prototype.dtype = {dlpack::kFloat, static_cast<uint8_t>(dtype == DType::f64 ? 64 : 32), 1};
+  prototype.shape = sizes.data();
+  std::string failure;
+  const auto fail = [](void* context, const char* kind, const char* message) {
+    *static_cast<std::string*>(context) = std::string(kind) + ": " + message;
+  };
+  dlpack::ManagedTensor* tensor = nullptr;
+  if (api->allocate(&prototype, &tensor, &failure, fail) != 0) throw std::runtime_error(failure);
+  *view = view_of_dlpack(tensor->tensor, "out");
+  void* object = nullptr;
+  if (api->to_python(tensor, &object) != 0) throw py::error_already_set();
+  return py::reinterpret_steal<py::object>(static_cast<PyObject*>(object));
 }
 
 void* current_stream(py::handle tensor, const TensorView& view) {

@@ -127,6 +127,18 @@ def test_a_kernel_registered_for_the_operator_is_called():
     assert len(calls) == 1
 
 
+@pytest.mark.parametrize("layout", ["mel_time", "time_mel"])
+@pytest.mark.parametrize("shape", [(4000,), (2, 4000), (2, 3, 4000), (0, 4000)], ids=str)
+def test_whole_rows_give_the_bits_of_items_as_long_as_rows(shape, layout, cpu_level):
+    x, spec = torch.randn(shape), LogMelSpec(layout=layout, top_db=30.0)
+    lengths = torch.full(shape[:-1], 4000, dtype=torch.int64)
+    expected = log_mel_spectrogram(x, spec, lengths=lengths)
+    assert expected.shape == (*shape[:-1], *((25, 40) if layout == "time_mel" else (40, 25)))
+    for same in (x, x.flip(-1).flip(-1), x.mT.contiguous().mT if x.ndim > 1 else x):
+        values = log_mel_spectrogram(same, spec)
+        assert values.is_contiguous() and torch.equal(values, expected)
+
+
 def test_spec_beside_options_is_refused():
     with pytest.raises(ValueError, match=r"options are \['n_mels'\], expected none beside a spec"):
         log_mel_spectrogram(torch.zeros(4000), LogMelSpec(), n_mels=3)
