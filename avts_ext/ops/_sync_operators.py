@@ -135,6 +135,7 @@ def _loss_cpu(*args):  # type: ignore[no-untyped-def]
 LIBRARY.impl("sync_loss", torch.library.fallthrough_kernel, "Autograd")
 
 
+_OPERATOR = torch.ops.avts.sync_loss.default
 _TEMPERATURE, _BIAS = map(Batch._fields.index, ("temperature", "bias"))
 
 
@@ -142,12 +143,13 @@ class _SyncLoss(torch.autograd.Function):
     # Not setup_context(), for which PyTorch looks up the signature in each call.
     @staticmethod
     def forward(ctx: Any, *args: Any) -> tuple[Tensor, ...]:
-        outputs = Outputs(*torch.ops.avts.sync_loss(*args))
-        gradients = {0: outputs.video_gradient, 1: outputs.audio_gradient}
+        outputs: tuple[Tensor, ...] = _OPERATOR(*args)
+        _, video_gradient, audio_gradient, _, _, sums = outputs
+        gradients = {0: video_gradient, 1: audio_gradient}
         if args[_TEMPERATURE] is not None or args[_BIAS] is not None:
-            gradients |= {_TEMPERATURE: outputs.sums[0], _BIAS: outputs.sums[1]}
+            gradients |= {_TEMPERATURE: sums[0], _BIAS: sums[1]}
         ctx.at = [n for n in gradients if ctx.needs_input_grad[n]]
-        ctx.save_for_backward(*(args[n] for n in ctx.at), *(gradients[n] for n in ctx.at))
+        ctx.save_for_backward(*[gradients[n] for n in ctx.at], *[args[n] for n in ctx.at])
         ctx.mark_non_differentiable(*outputs[1:])
         ctx.set_materialize_grads(False)
         return outputs
@@ -162,9 +164,13 @@ class _SyncLoss(torch.autograd.Function):
         return tuple(results)
 
 
-def _scaled(grad_loss: Tensor, *inputs_and_gradients: Tensor) -> tuple[Tensor, ...]:
-    gradients = inputs_and_gradients[len(inputs_and_gradients) // 2 :]
-    return tuple(x * grad_loss for x in gradients)
+def _scaled(grad_loss: Tensor, *gradients_and_inputs: Tensor) -> tuple[Tensor, ...]:
+    gradients = gradients_and_inputs[: len(gradients_and_inputs) // 2]
+    return tuple([x * grad_loss for x in gradients])
+
+
+def _refuse(ctx: Any, *_: Any) -> Any:
+    raise NotImplementedError("the sync losses have no second derivative")
 
 
 class _Refusing(torch.autograd.Function):
@@ -174,9 +180,7 @@ class _Refusing(torch.autograd.Function):
     def forward(ctx: Any, *args: Tensor) -> tuple[Tensor, ...]:
         return _scaled(*args)
 
-    @staticmethod
-    def backward(ctx: Any, *_: Tensor) -> Any:
-        raise NotImplementedError("the sync losses have no second derivative")
+    backward = staticmethod(_refuse)
 
 
 def sync_loss(batch: Batch) -> Outputs:
@@ -222,10 +226,6 @@ def _save_pair(ctx, inputs, output):  # type: ignore[no-untyped-def]
 def _pair_backward(ctx, grad_loss):  # type: ignore[no-untyped-def]
     gradients = torch.ops.avts.sync_pair_backward(grad_loss, *ctx.saved_tensors, ctx.margin)
     return *gradients, None, None, None
-
-
-def _refuse(*_):  # type: ignore[no-untyped-def]
-    raise NotImplementedError("the sync losses have no second derivative")
 
 
 for _name, _backward, _save in (

@@ -19,6 +19,7 @@ all gradients NaN.
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import torch
@@ -117,7 +118,7 @@ def sync_contrastive_loss(
     """
     windows = (video_ids, audio_ids, video_start_s, audio_start_s)
     flags = (video_groups, audio_groups, audio_silent)
-    batch = _make_batch(video, audio, windows, flags, SyncLossOptions(**options))
+    batch = _make_batch(video, audio, windows, flags, _plan_of(options))
     return _sync_operators.sync_loss(batch).loss
 
 
@@ -214,9 +215,56 @@ def _split(
     """The batch and the options from the arguments of :func:`sync_contrastive_loss`."""
     given = dict(zip(_WINDOWS, positional, strict=False))
     tensors = {name: arguments.pop(name, given.get(name)) for name in (*_WINDOWS, *_FLAGS)}
-    options = SyncLossOptions(**arguments)
+    plan = _plan_of(arguments)
     windows, flags = ([tensors[name] for name in names] for names in (_WINDOWS, _FLAGS))
-    return _make_batch(video, audio, tuple(windows), tuple(flags), options), options
+    return _make_batch(video, audio, tuple(windows), tuple(flags), plan), plan.options
+
+
+class _Plan(NamedTuple):
+    """Checked options, and the operator's lists: choices without and with a gradient, numbers."""
+
+    options: SyncLossOptions
+    choices: tuple[_sync_operators.Choices, _sync_operators.Choices]
+    numbers: _sync_operators.Numbers
+
+
+def _make_plan(options: SyncLossOptions) -> _Plan:
+    choices = _sync_operators.Choices(
+        OBJECTIVES.index(options.objective),
+        MININGS.index(options.mining),
+        options.k if options.mines else 0,
+        int(options.anchors != "audio"),
+        int(options.anchors != "video"),
+        int(options.hinge == "squared"),
+        options.seed,
+        want_gradient=0,
+        want_statistics=0,
+    )
+    easy, hard, super_hard = options.kind_weights
+    numbers = _sync_operators.Numbers(
+        options.clip_s + options.min_gap_s,
+        options.min_offset_s,
+        easy,
+        hard,
+        super_hard,
+        float(options.margin),
+        1.0 if isinstance(options.temperature, Tensor) else float(options.temperature),
+        0.0 if isinstance(options.bias, Tensor) else float(options.bias),
+    )
+    return _Plan(options, (choices, choices._replace(want_gradient=1)), numbers)
+
+
+@functools.lru_cache(typed=True)
+def _known_plan(**options: Any) -> _Plan:
+    return _make_plan(SyncLossOptions(**options))
+
+
+def _plan_of(options: dict[str, Any]) -> _Plan:
+    """Made anew, which takes 7 us, only for options that cannot be kept: tensors, mappings."""
+    kept = (bool, int, float, str, tuple)
+    if torch.compiler.is_compiling() or not all(isinstance(x, kept) for x in options.values()):
+        return _make_plan(SyncLossOptions(**options))
+    return _known_plan(**options)
 
 
 def _make_batch(
@@ -224,18 +272,17 @@ def _make_batch(
     audio: Tensor,
     windows: tuple[Tensor | None, ...],
     flags: tuple[Tensor | None, ...],
-    options: SyncLossOptions,
+    plan: _Plan,
 ) -> _sync_operators.Batch:
     _check_embeddings(video, audio)
-    video_anchors, audio_anchors = options.anchors != "audio", options.anchors != "video"
+    options = plan.options
     if options.mines:
-        _check_k(options.k, (video_anchors, len(audio)), (audio_anchors, len(video)))
+        _check_k(options, len(video), len(audio))
     temperature, bias = _learned(options.temperature), _learned(options.bias)
     learned = (video, audio, temperature, bias)
     want_gradient = torch.is_grad_enabled() and any(
         x is not None and x.requires_grad for x in learned
     )
-    easy, hard, super_hard = options.kind_weights
     return _sync_operators.Batch(
         _prepared(video, options.embeddings),
         _prepared(audio, options.embeddings),
@@ -246,27 +293,8 @@ def _make_batch(
         *_checked_flags(flags, video, audio),
         temperature,
         bias,
-        _sync_operators.Choices(
-            OBJECTIVES.index(options.objective),
-            MININGS.index(options.mining),
-            options.k if options.mines else 0,
-            int(video_anchors),
-            int(audio_anchors),
-            int(options.hinge == "squared"),
-            options.seed,
-            int(want_gradient),
-            want_statistics=0,
-        ),
-        _sync_operators.Numbers(
-            options.clip_s + options.min_gap_s,
-            options.min_offset_s,
-            easy,
-            hard,
-            super_hard,
-            float(options.margin),
-            1.0 if isinstance(options.temperature, Tensor) else float(options.temperature),
-            0.0 if isinstance(options.bias, Tensor) else float(options.bias),
-        ),
+        plan.choices[want_gradient],
+        plan.numbers,
     )
 
 
@@ -284,10 +312,12 @@ def _check_embeddings(video: Tensor, audio: Tensor) -> None:
         raise ValueError(f"audio is {audio.dtype}, expected the dtype of video, {video.dtype}")
 
 
-def _check_k(k: int, *sides: tuple[bool, int]) -> None:
-    for anchors, others in sides:
-        if anchors and k > max(1, others):
-            raise ValueError(f"k is {k}, expected at most the {others} rows of the other side")
+def _check_k(options: SyncLossOptions, videos: int, audios: int) -> None:
+    for side, others in (("video", audios), ("audio", videos)):
+        if options.anchors in ("both", side) and options.k > max(1, others):
+            raise ValueError(
+                f"k is {options.k}, expected at most the {others} rows of the other side"
+            )
 
 
 def _widened(rows: Tensor) -> Tensor:

@@ -58,6 +58,8 @@ Distances<T>::Distances(const Pairing<T>& pairing, bool with_panels)
       audio(pairing.audio_side, pairing.audio_rows, audio_centre, shift, with_panels) {
   double shift2 = 0;
   for (double x : shift) shift2 += x * x;
+  for (auto* values : {&video_norm, &video_term}) values->reserve(video.moments.size());
+  for (auto* values : {&audio_norm, &audio_term}) values->reserve(audio.moments.size());
   for (const Moments& m : video.moments) {
     video_norm.push_back(std::sqrt(m.square));
     video_term.push_back(m.square + 2 * m.along + shift2);

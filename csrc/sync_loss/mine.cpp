@@ -57,30 +57,29 @@ struct Ranking {
     }
   }
 
-  void rank_all(int64_t p, Mined* mined) const {
-    std::vector<Best> best;
+  void rank_all(int64_t p, std::vector<Best>* best, Mined* mined) const {
     const double floor = floor_of(p);
     const bool easy = options.rule.weight[kEasy] != 0;
     const Range range = easy ? Range{0, view.other_rows.count()} : view.same[p];
     for (int64_t q = range.begin; q < range.end; ++q) {
       const Kind kind = kind_of(options.rule, view.self_rows, p, view.other_rows, q);
-      if (kind > kPositive && options.rule.weight[kind] != 0) consider(p, q, floor, &best);
+      if (kind > kPositive && options.rule.weight[kind] != 0) consider(p, q, floor, best);
     }
-    write(p, best, mined);
+    write(p, *best, mined);
   }
 
-  void rank_candidates(int64_t p, const Candidates& candidates, Mined* mined) const {
-    std::vector<Best> best;
+  void rank_candidates(int64_t p, const Candidates& candidates, std::vector<Best>* best,
+                       Mined* mined) const {
     const double floor = floor_of(p);
     float limit = FLT_MAX;
     for (const Candidate* c = candidates.begin(p); c < candidates.end(p); ++c) {
       if (d2_of(*c) > limit) break;
-      consider(p, place_of(*c), floor, &best);
-      if (static_cast<int64_t>(best.size()) == options.k) {
-        limit = candidates.looks_beyond(p, best.back().d2);
+      consider(p, place_of(*c), floor, best);
+      if (static_cast<int64_t>(best->size()) == options.k) {
+        limit = candidates.looks_beyond(p, best->back().d2);
       }
     }
-    write(p, best, mined);
+    write(p, *best, mined);
   }
 
   // The nearest candidates will be ranked soon.
@@ -106,8 +105,11 @@ void rank(const Ranking<T>& ranking, Candidates* candidates, Mined* mined) {
       candidates->sort(p);
       ranking.prefetch(p, *candidates);
     }
+    std::vector<typename Ranking<T>::Best> best;
     for (int64_t p = begin; p < end; ++p) {
-      ranks_all(p) ? ranking.rank_all(p, mined) : ranking.rank_candidates(p, *candidates, mined);
+      best.clear();
+      ranks_all(p) ? ranking.rank_all(p, &best, mined)
+                   : ranking.rank_candidates(p, *candidates, &best, mined);
     }
   });
 }

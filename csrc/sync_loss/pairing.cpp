@@ -6,6 +6,11 @@ namespace avts::sync_loss {
 
 template <typename T>
 Rows::Rows(const Side<T>& side) {
+  const size_t most = static_cast<size_t>(side.count);
+  index.reserve(most);
+  ids.reserve(most);
+  start_s.reserve(most);
+  groups.reserve(most);
   for (int64_t i = 0; i < side.count; ++i) {
     if (!side.silent || !side.silent[i]) index.push_back(i);
   }

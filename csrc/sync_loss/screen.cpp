@@ -235,20 +235,19 @@ std::unique_ptr<Screened> screened(const Pairing<float>& pairing, const Options&
                                    const Farthest& of_video, const Farthest& of_audio) {
   if (options.mining == Mining::distance_weighted || options.rule.weight[kEasy] == 0)
     return nullptr;
-  const int64_t videos = pairing.video_rows.count(), audios = pairing.audio_rows.count();
   constexpr int64_t kLongestByteRow = 1 << 15;  // the products of bytes are summed in 32 bits
-  const bool in_bytes = has_byte_products() && videos * audios >= int64_t{1} << 15 &&
-                        pairing.video_side.dim <= kLongestByteRow;
+  const bool in_bytes = has_byte_products() && pairing.video_side.dim <= kLongestByteRow;
   Distances<float> distances(pairing, !in_bytes);
   // Bytes separate well unless the batch is nearly collapsed, or semi-hard with positives as far as
   // negatives; then float32 does.
+  const int64_t rows = pairing.video_rows.count() + pairing.audio_rows.count();
   if (in_bytes) {
-    const int64_t patience = (videos + audios) / 64;
+    const int64_t patience = rows / 64;
     auto found = Screen(pairing, options, distances, true).run(of_video, of_audio, patience);
     if (found) return found;
     distances.audio.add_panels();
   }
-  return Screen(pairing, options, distances, false).run(of_video, of_audio, videos + audios);
+  return Screen(pairing, options, distances, false).run(of_video, of_audio, rows);
 }
 
 }  // namespace avts::sync_loss

@@ -11,6 +11,7 @@ from avts_ext.ops import (
 )
 from avts_ext.ops.reference import sync_loss as reference
 from avts_ext.ops.sync_loss import _make_batch as make_batch
+from avts_ext.ops.sync_loss import _make_plan as make_plan
 
 TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-12, torch.bfloat16: 1e-2, torch.float16: 1e-3}
 OBJECTIVES = [("margin", "hardest"), ("margin", "all"), ("infonce", "all")]
@@ -302,10 +303,10 @@ def test_pair_loss_of_no_pairs_is_zero():
 @pytest.mark.parametrize(("objective", "mining"), OBJECTIVES)
 def test_opcheck(objective, mining):
     video, audio = embeddings(5, 6, 3)
-    options = SyncLossOptions(objective=objective, mining=mining)
+    plan = make_plan(SyncLossOptions(objective=objective, mining=mining))
     w = tuple(windows(5, 6).values())
     for want_gradient in (True, False):
-        batch = make_batch(video, audio, w, (None, None, None), options)
+        batch = make_batch(video, audio, w, (None, None, None), plan)
         choices = batch.choices._replace(want_gradient=int(want_gradient))
         batch = batch._replace(choices=choices)
         tests = ("test_schema", "test_faketensor")

@@ -6,7 +6,7 @@ import torch
 from avts_ext.ops import mine_negatives, sync_contrastive_loss
 from avts_ext.ops.reference import sync_loss as reference
 
-N, M, DIM = 400, 384, 24  # enough pairs for the screen in eight bits
+N, M, DIM = 400, 384, 24
 
 
 def spread():
