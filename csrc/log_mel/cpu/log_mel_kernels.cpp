@@ -284,20 +284,6 @@ void write_mels(const LogMelPlan<T>& plan, const Vec<T>* mels, int64_t frame, in
   }
 }
 
-// power -> out, and mel if wanted, for `count` frames.
-template <typename T>
-void finish_tile(const LogMelPlan<T>& plan, const Buffers<T>& buffers, int64_t frame, int64_t count,
-                 const FrameOutput& out, T* mel, int64_t mel_frames) {
-  apply_filters(plan, buffers.power, buffers.mels);
-  if (mel) write_mels(plan, buffers.mels, frame, count, {mel, type_of(T()), mel_frames, 1});
-  take_logarithms(plan, buffers.mels);
-  if (plan.time_mel) {
-    write_frames(plan, buffers.mels, frame, count, out);
-  } else {
-    write_mels(plan, buffers.mels, frame, count, out);
-  }
-}
-
 // A tile's part of an array of values, of which the next mel stands `mel_stride` elements on.
 template <typename T>
 Ahead tile_ahead(const LogMelPlan<T>& plan, const void* values, SampleType type, int64_t mel_stride,
@@ -310,6 +296,21 @@ Ahead tile_ahead(const LogMelPlan<T>& plan, const void* values, SampleType type,
   }
   // A row's first line was the tile before's last.
   return {data + (frame + kLanes<T> - 1) * bytes, mel_stride * bytes, plan.n_mels};
+}
+
+// power -> out, and mel if wanted, for `count` frames.
+template <typename T>
+void finish_tile(const LogMelPlan<T>& plan, const Buffers<T>& buffers, int64_t frame, int64_t count,
+                 const FrameOutput& out, T* mel, int64_t mel_frames) {
+  if (mel) tile_ahead(plan, mel, type_of(T()), mel_frames, frame).ask(0, 1);
+  apply_filters(plan, buffers.power, buffers.mels);
+  if (mel) write_mels(plan, buffers.mels, frame, count, {mel, type_of(T()), mel_frames, 1});
+  take_logarithms(plan, buffers.mels);
+  if (plan.time_mel) {
+    write_frames(plan, buffers.mels, frame, count, out);
+  } else {
+    write_mels(plan, buffers.mels, frame, count, out);
+  }
 }
 
 template <typename T>
