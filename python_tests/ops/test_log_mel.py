@@ -203,6 +203,21 @@ def test_float32_gradient_is_as_exact_as_torch(cpu_level):
     assert ours <= 1.5 * theirs
 
 
+@pytest.mark.parametrize("hop_length", [7, 16, 75, 100, 160, 500])
+@pytest.mark.parametrize("n_fft", [240, 400, 480, 512, 800])  # codelets without twiddles and with
+def test_float32_gradient_of_any_window_and_hop(cpu_level, n_fft, hop_length):
+    x = torch.randn(2, 3000) * 0.1
+    for win_length in (n_fft, n_fft - 67):
+        options = {"win_length": win_length, "hop_length": hop_length, "n_mels": 20, "log": "none"}
+
+        def gradient(x, options=options):
+            x = x.detach().requires_grad_()
+            return torch.autograd.grad(log_mel_spectrogram(x, n_fft=n_fft, **options).sum(), x)[0]
+
+        exact = gradient(x.double())
+        assert (gradient(x) - exact).norm() <= 1e-6 * exact.norm()
+
+
 def test_gradient_at_silence_is_zero(cpu_level):
     x = torch.zeros(16000, requires_grad=True)
     log_mel_spectrogram(x, power=1.0).sum().backward()

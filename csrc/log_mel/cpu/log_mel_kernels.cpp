@@ -393,11 +393,24 @@ void gain_of_square(const LogMelPlan<T>& plan, const Buffers<T>& buffers) {
   }
 }
 
-// gain -> frame, the gradient with respect to the samples that the window sees.
+// Whether the two-pass FFT's adjoint adds to the columns itself. Not where it would come upon the
+// same row of them twice within one column of its own: two hops of a row overlap in memory, and a
+// load so soon after the store would have to wait for it.
+template <typename T>
+bool adds_to_columns(const LogMelPlan<T>& plan) {
+  return uses_two_pass(plan) && !plan.two_pass.twiddled && !plan.conditioned &&
+         plan.hop_length % plan.two_pass.columns != 0;
+}
+
+// gain -> the gradient with respect to the samples that the window sees, added to the columns.
 template <typename T>
 void transform_adjoint(const LogMelPlan<T>& plan, const Buffers<T>& buffers,
                        const Ahead& grad_ahead, const Ahead& mel_ahead) {
   if constexpr (kHasTwoPass<T>) {
+    if (adds_to_columns(plan)) {
+      return two_pass_gradient_added(plan.two_pass, buffers.work, buffers.gain,
+                                     buffers.grad_columns, grad_ahead, mel_ahead);
+    }
     if (uses_two_pass(plan)) {
       two_pass_gradient(plan.two_pass, buffers.work, buffers.gain, buffers.frame, grad_ahead,
                         mel_ahead);
@@ -424,6 +437,7 @@ void transform_adjoint(const LogMelPlan<T>& plan, const Buffers<T>& buffers,
     }
   }
   if (plan.conditioned) condition_frame_adjoint(plan, buffers.frame);
+  add_to_columns(plan, buffers.frame, buffers.grad_columns);
 }
 
 template <typename T>
@@ -447,7 +461,6 @@ void backward(const LogMelPlan<T>& plan, const Signal<T>& signal, int64_t n_fram
     const int64_t next = frame + kLanes<T>;
     transform_adjoint(plan, buffers, tile_ahead(plan, grad_out, type, grad_stride, next),
                       tile_ahead(plan, mel, type, mel_frames, next));
-    add_to_columns(plan, buffers.frame, buffers.grad_columns);
     flush_columns(plan, frame, signal.count, buffers.grad_columns, buffers.edge, grad_waveform);
   }
   for (int64_t left = plan.columns.carried - plan.columns.first; left > 0; left -= kLanes<T>) {

@@ -51,14 +51,14 @@ void first_pass(const TwoPassFft<T>& fft, const T* samples, Vec<T>* work, const 
   }
 }
 
-// Adjoint of first_pass: frame[n] for each sample n of the window.
-template <int Rows, int Used, bool Twiddled, typename T>
-void first_pass_adjoint(const TwoPassFft<T>& fft, const Vec<T>* work, Vec<T>* frame,
-                        const Ahead& ahead) {
+// Adjoint of first_pass: to[n] for each sample n of the window, or, if `Adds`, added to the columns
+// `to` that the samples would be read from.
+template <int Rows, int Used, bool Twiddled, bool Adds, typename T>
+void first_pass_adjoint(const TwoPassFft<T>& fft, const Vec<T>* work, T* to, const Ahead& ahead) {
   const int64_t stride = fft.row_stride;
   for (int64_t j = 0; j < fft.columns; ++j) {
     ahead.ask(j, fft.columns);
-    const int32_t* sample = fft.sample + j * Rows;
+    const int32_t* place = (Adds ? fft.source : fft.sample) + j * Rows;
     const T* window = fft.window + j * Rows;
     const T* twiddles = fft.twiddles + j * Rows;
     Vec<T> x[Rows], re[Rows / 2 + 1], im[Rows / 2 + 1];
@@ -75,8 +75,20 @@ void first_pass_adjoint(const TwoPassFft<T>& fft, const Vec<T>* work, Vec<T>* fr
       }
     });
     real_dft_adjoint<Rows, 1, T>(re, im, x);
-    AVTS_UNROLLED(i, 0, Used, frame[sample[i]] = x[i] * window[i];);
+    AVTS_UNROLLED(i, 0, Used, {
+      if constexpr (Adds) {
+        store(to + place[i], load(to + place[i]) + x[i] * window[i]);
+      } else {
+        store(to + place[i] * Lanes<T>::kCount, x[i] * window[i]);
+      }
+    });
   }
+}
+
+template <int Rows, int Used, bool Twiddled, typename T>
+void first_pass_adjoint_to_frame(const TwoPassFft<T>& fft, const Vec<T>* work, T* frame,
+                                 const Ahead& ahead) {
+  first_pass_adjoint<Rows, Used, Twiddled, false, T>(fft, work, frame, ahead);
 }
 
 template <int Columns, typename T>
@@ -210,7 +222,19 @@ template <typename T>
 void two_pass_gradient(const TwoPassFft<T>& fft, Vec<T>* work, const Vec<T>* gain, Vec<T>* frame,
                        const Ahead& gain_ahead, const Ahead& adjoint_ahead) {
   two_pass_gain(fft, work, gain, gain_ahead);
-  AVTS_CALL_FOR_ROWS(first_pass_adjoint, fft, work, frame, adjoint_ahead)
+  T* to = reinterpret_cast<T*>(frame);
+  AVTS_CALL_FOR_ROWS(first_pass_adjoint_to_frame, fft, work, to, adjoint_ahead)
+}
+
+// The same, added to the gradients' columns. Only if there are no twiddles.
+template <typename T>
+void two_pass_gradient_added(const TwoPassFft<T>& fft, Vec<T>* work, const Vec<T>* gain,
+                             T* grad_columns, const Ahead& gain_ahead, const Ahead& adjoint_ahead) {
+  two_pass_gain(fft, work, gain, gain_ahead);
+  if (fft.rows == 32) {
+    return first_pass_adjoint<32, 32, false, true, T>(fft, work, grad_columns, adjoint_ahead);
+  }
+  first_pass_adjoint<16, 16, false, true, T>(fft, work, grad_columns, adjoint_ahead);
 }
 
 }  // namespace AVTS_LEVEL
