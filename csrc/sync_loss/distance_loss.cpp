@@ -50,6 +50,8 @@ struct Links {
   std::vector<double> slope;
 };
 
+constexpr int64_t kAhead = 2;  // links whose rows are on their way
+
 // Adds what one side's links do to the other side, in the order of the links.
 template <typename T>
 void add_backlinks(const View<T>& view, const Links& links, int threads, T* other_gradient) {
@@ -66,6 +68,7 @@ void add_backlinks(const View<T>& view, const Links& links, int threads, T* othe
   for_places(view.other_rows.count(), threads, [&](int64_t q) {
     T* gradient = other_gradient + view.other_rows.index[q] * dim;
     for (int64_t n = begin[q]; n < begin[q + 1]; ++n) {
+      if (n + kAhead < count) prefetch_row(view.row(link[n + kAhead] / links.width), dim);
       if (links.slope[link[n]] == 0) continue;
       kernels<T>().add_difference(view.other_row(q), view.row(link[n] / links.width),
                                   links.slope[link[n]], dim, gradient);
@@ -75,9 +78,12 @@ void add_backlinks(const View<T>& view, const Links& links, int threads, T* othe
 
 template <typename T>
 void add_links(const View<T>& view, const Links& links, int threads, T* gradient, T* other) {
-  const int64_t dim = view.self.dim;
+  const int64_t dim = view.self.dim, count = static_cast<int64_t>(links.slope.size());
   for_places(view.self_rows.count(), threads, [&](int64_t p) {
     for (int64_t n = p * links.width; n < (p + 1) * links.width; ++n) {
+      if (n + kAhead < count && links.place[n + kAhead] >= 0) {
+        prefetch_row(view.other_row(links.place[n + kAhead]), dim);
+      }
       if (links.place[n] < 0 || links.slope[n] == 0) continue;
       kernels<T>().add_difference(view.row(p), view.other_row(links.place[n]), links.slope[n], dim,
                                   gradient + view.self_rows.index[p] * dim);

@@ -15,6 +15,8 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 template <typename T>
 struct Ranking {
+  static constexpr int kAhead = 3;  // candidates whose rows are on their way
+
   const View<T>& view;
   const Options& options;
   const Farthest& farthest;
@@ -72,8 +74,9 @@ struct Ranking {
                        Mined* mined) const {
     const double floor = floor_of(p);
     float limit = FLT_MAX;
-    for (const Candidate* c = candidates.begin(p); c < candidates.end(p); ++c) {
-      if (d2_of(*c) > limit) break;
+    const Candidate* end = candidates.end(p);
+    for (const Candidate* c = candidates.begin(p); c < end && d2_of(*c) <= limit; ++c) {
+      if (c + kAhead < end && d2_of(c[kAhead]) <= limit) prefetch(c[kAhead]);
       consider(p, place_of(*c), floor, best);
       if (static_cast<int64_t>(best->size()) == options.k) {
         limit = candidates.looks_beyond(p, best->back().d2);
@@ -82,14 +85,12 @@ struct Ranking {
     write(p, *best, mined);
   }
 
-  // The nearest candidates will be ranked soon.
+  void prefetch(Candidate c) const { prefetch_row(view.other_row(place_of(c)), view.self.dim); }
+
+  // The first candidates will be ranked soon.
   void prefetch(int64_t p, const Candidates& candidates) const {
-    const Candidate* end = std::min(candidates.end(p), candidates.begin(p) + options.k);
-    constexpr int64_t kLine = 64 / sizeof(T);
-    for (const Candidate* c = candidates.begin(p); c < end; ++c) {
-      const T* row = view.other_row(place_of(*c));
-      for (int64_t d = 0; d < view.self.dim; d += kLine) __builtin_prefetch(row + d);
-    }
+    const Candidate* end = std::min(candidates.end(p), candidates.begin(p) + kAhead);
+    for (const Candidate* c = candidates.begin(p); c < end; ++c) prefetch(*c);
   }
 };
 

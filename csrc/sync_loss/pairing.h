@@ -32,6 +32,13 @@ inline Kind kind_of(const PairRule& rule, const Rows& a, int64_t p, const Rows& 
                       a.groups[p] >= 0 && a.groups[p] == b.groups[q]);
 }
 
+// A row that will be read soon. Rows of the other side are read in no order that hardware foresees.
+template <typename T>
+void prefetch_row(const T* row, int64_t dim) {
+  constexpr int64_t kLine = 64 / sizeof(T);
+  for (int64_t d = 0; d < dim; d += kLine) __builtin_prefetch(row + d);
+}
+
 // One anchor side against the other. The audio's view of a batch is the video's with sides swapped.
 template <typename T>
 struct View {

@@ -42,15 +42,27 @@ void fill_panel(const T* rows, int64_t dim, T* panel) {
   }
 }
 
-// In double and from differences: what ranks near pairs, and what their distance is.
+// In double and from differences: what ranks near pairs, and what their distance is. In many sums,
+// because one would wait for each addition.
 template <typename T>
 double squared_distance(const T* a, const T* b, int64_t dim) {
+  constexpr int kSums = 32;
+  double sums[kSums] = {};
+  int64_t k = 0;
+  for (; k + kSums <= dim; k += kSums) {
+#pragma omp simd
+    for (int l = 0; l < kSums; ++l) {
+      const double difference = static_cast<double>(a[k + l]) - static_cast<double>(b[k + l]);
+      sums[l] += difference * difference;
+    }
+  }
+  for (int l = 0; k + l < dim; ++l) {
+    const double difference = static_cast<double>(a[k + l]) - static_cast<double>(b[k + l]);
+    sums[l] += difference * difference;
+  }
   double sum = 0;
 #pragma omp simd reduction(+ : sum)
-  for (int64_t k = 0; k < dim; ++k) {
-    const double difference = static_cast<double>(a[k]) - static_cast<double>(b[k]);
-    sum += difference * difference;
-  }
+  for (int l = 0; l < kSums; ++l) sum += sums[l];
   return sum;
 }
 
