@@ -73,13 +73,4 @@ bool Candidates::overflows(int64_t p) {
   return true;
 }
 
-void Candidates::sort(int64_t p) {
-  Candidate* list = list_of(p);
-  const Candidate last = candidate_of(UINT32_MAX, threshold_[p]);
-  const auto beyond = [&](Candidate c) { return c > last; };
-  Candidate* end = std::remove_if(list, list + rows_[p].count, beyond);
-  std::sort(list, end);
-  rows_[p].count = static_cast<int32_t>(end - list);
-}
-
 }  // namespace avts::sync_loss

@@ -78,8 +78,8 @@ class Candidates {
   // Whether the row had too many, so that the list says nothing.
   bool gave_up(int64_t p) const { return threshold_[p] == -FLT_MAX; }
 
-  // After the last pair: leaves what is within the threshold, the nearest first.
-  void sort(int64_t p);
+  // The likeliest first. Among them are kNoCandidate, whose d^2 is NaN, and some that are beyond
+  // the threshold by now.
   const Candidate* begin(int64_t p) const { return list_of(p); }
   const Candidate* end(int64_t p) const { return list_of(p) + rows_[p].count; }
 

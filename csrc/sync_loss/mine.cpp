@@ -73,13 +73,14 @@ struct Ranking {
   void rank_candidates(int64_t p, const Candidates& candidates, std::vector<Best>* best,
                        Mined* mined) const {
     const double floor = floor_of(p);
-    float limit = FLT_MAX;
+    float limit = *candidates.threshold(p);
     const Candidate* end = candidates.end(p);
-    for (const Candidate* c = candidates.begin(p); c < end && d2_of(*c) <= limit; ++c) {
+    for (const Candidate* c = candidates.begin(p); c < end; ++c) {
       if (c + kAhead < end && d2_of(c[kAhead]) <= limit) prefetch(c[kAhead]);
+      if (!(d2_of(*c) <= limit)) continue;
       consider(p, place_of(*c), floor, best);
       if (static_cast<int64_t>(best->size()) == options.k) {
-        limit = candidates.looks_beyond(p, best->back().d2);
+        limit = std::min(limit, candidates.looks_beyond(p, best->back().d2));
       }
     }
     write(p, *best, mined);
@@ -90,21 +91,21 @@ struct Ranking {
   // The first candidates will be ranked soon.
   void prefetch(int64_t p, const Candidates& candidates) const {
     const Candidate* end = std::min(candidates.end(p), candidates.begin(p) + kAhead);
-    for (const Candidate* c = candidates.begin(p); c < end; ++c) prefetch(*c);
+    for (const Candidate* c = candidates.begin(p); c < end; ++c) {
+      if (*c != kNoCandidate) prefetch(*c);
+    }
   }
 };
 
 template <typename T>
-void rank(const Ranking<T>& ranking, Candidates* candidates, Mined* mined) {
+void rank(const Ranking<T>& ranking, const Candidates* candidates, Mined* mined) {
   const int64_t count = ranking.view.self_rows.count();
   mined->place.resize(count * ranking.options.k);
   mined->d2.resize(count * ranking.options.k);
   parallel_for(count, 16, ranking.options.threads, [&](int64_t begin, int64_t end) {
     const auto ranks_all = [&](int64_t p) { return !candidates || candidates->gave_up(p); };
     for (int64_t p = begin; p < end; ++p) {
-      if (ranks_all(p)) continue;
-      candidates->sort(p);
-      ranking.prefetch(p, *candidates);
+      if (!ranks_all(p)) ranking.prefetch(p, *candidates);
     }
     std::vector<typename Ranking<T>::Best> best;
     for (int64_t p = begin; p < end; ++p) {
