@@ -9,14 +9,15 @@ everyone makes one call untimed, so that none pays for the caches and the heap t
 left behind, and then as many as take 10 ms. A peer that is not installed, or cannot do a
 configuration, is named. `--clock cpu` counts the time that the process was running on any thread,
 for one thread on a busy machine. It charges a peer for threads of its own; so does the wall clock
-if the process is pinned to one CPU (`taskset -c 1`). `--output` adds the report to the end of a
-file as well. `--memory` adds the largest extra memory of a call, over its result, each measured in
-a process of its own.
+if the process is pinned to one CPU (`taskset -c 1`). `--memory` adds the largest extra memory of a
+call, over its result, each measured in a process of its own. `--into` puts the report into a page,
+between two comments that name it.
 """
 
 import argparse
 import contextlib
 import importlib.metadata
+import io
 import multiprocessing
 import os
 import platform
@@ -29,6 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import page
 import torch
 
 import avts_ext
@@ -68,10 +70,7 @@ def ours(c: Config) -> Callable:
 
 
 def ours_on_one_thread(c: Config) -> Callable:
-    threads = torch.get_num_threads()
-    if threads == 1:
-        raise NotImplementedError("everyone has one thread")
-    transform = ours(c)
+    threads, transform = torch.get_num_threads(), ours(c)
 
     def run(x: torch.Tensor) -> torch.Tensor:
         torch.set_num_threads(1)
@@ -186,6 +185,8 @@ def contestants(peers: list[str], config: Config) -> dict[str, Callable]:
     for name, (build, _, _, _) in CONTESTANTS.items():
         if name in PEERS and name not in peers:
             continue
+        if name == "one thread" and torch.get_num_threads() == 1:
+            continue
         try:
             found[name] = build(config)
         except NotImplementedError as reason:
@@ -291,10 +292,10 @@ def report(args, config_name, config, batch, seconds) -> None:
 
 
 class Both:
-    """The console and a file as one stream."""
+    """The console and a text as one stream."""
 
-    def __init__(self, file):
-        self.streams = (sys.stdout, file)
+    def __init__(self, text):
+        self.streams = (sys.stdout, text)
 
     def write(self, text):
         for stream in self.streams:
@@ -337,12 +338,13 @@ def main():
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
     parser.add_argument("--memory", action="store_true")
-    parser.add_argument("--output", type=Path)
+    parser.add_argument("--into", nargs=2, metavar=("PAGE", "NAME"))
     args = parser.parse_args()
-    if args.output is None:
-        return run_all(parser, args)
-    with args.output.open("a") as file, contextlib.redirect_stdout(Both(file)):
+    text = io.StringIO()
+    with contextlib.redirect_stdout(Both(text)):
         run_all(parser, args)
+    if args.into:
+        page.put(*args.into, text.getvalue())
 
 
 def run_all(parser, args) -> None:

@@ -27,6 +27,7 @@ import statistics
 import time
 from pathlib import Path
 
+import page
 import torch
 
 from avts_ext import build_info
@@ -238,13 +239,8 @@ class Table:
         self.lines.append(line)
 
     def write(self):
-        if not self.into:
-            return
-        path, name = Path(self.into[0]), self.into[1]
-        begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
-        before, rest = path.read_text().split(begin)
-        _, after = rest.split(end)
-        path.write_text(before + begin + "\n".join(self.lines) + "\n\n" + end + after)
+        if self.into:
+            page.put(*self.into, "\n".join(self.lines))
 
 
 MEMORY_AIMS_MIB = {(16384, 128): 64, (65536, 256): 1024}
