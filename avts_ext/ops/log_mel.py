@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -182,17 +183,23 @@ def _run(key: str, inputs: tuple[Any, ...], out: Tensor, mel: Tensor | None) -> 
 _any_log_mel, _log_mel_with_mel = forward_by(_run)
 
 
+@functools.lru_cache(maxsize=64)
+def _whole_rows(key: str) -> Callable[[Tensor, int], Tensor | None]:
+    """Computes the values of whole rows by so many threads; None where there is more to do."""
+    spec = spec_of(key)
+    if spec.dtype is not None:
+        return lambda waveform, threads: None
+    return functools.partial(kernel_of(key).values, spec.dynamic_range)
+
+
 def _log_mel(
     waveform: Tensor, starts: Tensor | None, lengths: Tensor | None, clip_length: int, key: str
 ) -> Tensor:
     """`log_mel` on the CPU. The usual call, of whole rows, leaves the checks to the kernel."""
     if starts is None and lengths is None and clip_length < 0 and not _wants_gradient(waveform):
-        spec = spec_of(key)
-        if spec.dtype is None:
-            threads = torch.get_num_threads()
-            values = kernel_of(key).values(waveform, threads, spec.dynamic_range)
-            if values is not None:
-                return values
+        values = _whole_rows(key)(waveform, torch.get_num_threads())
+        if values is not None:
+            return values
     return _any_log_mel(waveform, starts, lengths, clip_length, key)
 
 
@@ -312,6 +319,12 @@ LIBRARY.define("log_mel_limit_range(Tensor values, Tensor? lengths, str spec) ->
 LIBRARY.impl("log_mel_limit_range", _limit_range, "CompositeImplicitAutograd")
 
 
+_LOG_MEL, _LOG_MEL_WITH_MEL = (
+    torch.ops.avts.log_mel.default,
+    torch.ops.avts.log_mel_with_mel.default,
+)
+
+
 def _check_device(name: str, values: Tensor, waveform: Tensor) -> None:
     if values.device != waveform.device:
         raise ValueError(f"{name} is on {values.device}, expected {waveform.device}")
@@ -371,11 +384,11 @@ def log_mel_spectrogram(
         _check_device("lengths", lengths, waveform)
     inputs = (waveform, starts, lengths, -1 if clip_length is None else clip_length, spec.key)
     if _wants_gradient(waveform):
-        values, _ = torch.ops.avts.log_mel_with_mel.default(*inputs)
+        values, _ = _LOG_MEL_WITH_MEL(*inputs)
         if spec.top_db is not None:
             values = torch.ops.avts.log_mel_limit_range(values, lengths, spec.key)
     else:
-        values = torch.ops.avts.log_mel.default(*inputs)
+        values = _LOG_MEL(*inputs)
     if spec.pcen is not None:
         return torch.ops.avts.log_mel_pcen(values, lengths, spec.key)
     return values

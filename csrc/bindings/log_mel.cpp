@@ -89,8 +89,8 @@ void forward(const LogMel& log_mel, py::handle waveform_object, py::handle start
 // The values of whole float32 waveforms (..., time) in a new tensor, or None where there is more to
 // do: to convert, to copy, to refuse. The usual call of a short clip takes longer in Python than in
 // the kernel, so this one asks for nothing twice.
-py::object values(const LogMel& log_mel, py::handle waveform_object, int threads,
-                  double dynamic_range) {
+py::object values(const LogMel& log_mel, double dynamic_range, py::handle waveform_object,
+                  int threads) {
   const TensorView waveform = view_of(waveform_object, "waveform");
   const int time = waveform.ndim - 1;
   if (waveform.dtype != DType::f32 || time < 0 || time + 2 > TensorView::kMaxDims ||
@@ -159,7 +159,7 @@ void bind_log_mel(py::module_& m) {
       .def("forward", &forward, py::arg("waveform"), py::arg("starts"), py::arg("lengths"),
            py::arg("clip_length"), py::arg("out"), py::arg("mel"), py::arg("threads"),
            py::arg("dynamic_range") = std::numeric_limits<double>::infinity())
-      .def("values", &values, py::arg("waveform"), py::arg("threads"), py::arg("dynamic_range"))
+      .def("values", &values, py::arg("dynamic_range"), py::arg("waveform"), py::arg("threads"))
       .def("backward", &backward, py::arg("waveform"), py::arg("starts"), py::arg("lengths"),
            py::arg("clip_length"), py::arg("mel"), py::arg("grad_out"), py::arg("grad_waveform"),
            py::arg("threads"));
