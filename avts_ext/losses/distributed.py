@@ -9,6 +9,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from avts_ext.ops.sync_loss import ROW_ARGUMENTS
+
 _DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.bool)
 
 
@@ -16,14 +18,8 @@ def gather_batch(
     video: Tensor,
     audio: Tensor,
     *,
-    video_ids: Tensor | None = None,
-    audio_ids: Tensor | None = None,
-    video_start_s: Tensor | None = None,
-    audio_start_s: Tensor | None = None,
-    video_groups: Tensor | None = None,
-    audio_groups: Tensor | None = None,
-    audio_silent: Tensor | None = None,
     group: dist.ProcessGroup | None = None,
+    **windows: Tensor | None,
 ) -> dict[str, Tensor | None]:
     """The rows of all processes, in the order of ranks, as arguments of a sync loss.
 
@@ -39,15 +35,10 @@ def gather_batch(
     Args:
         video: (N, D) embeddings of this process; half precision is gathered as float32.
         audio: (M, D) likewise.
-        video_ids: (N,) and so on, as :func:`avts_ext.ops.sync_loss.sync_contrastive_loss` takes
-            them. Without ids row i of both sides of one process belongs together.
-        audio_ids: (M,) likewise.
-        video_start_s: (N,) likewise.
-        audio_start_s: (M,) likewise.
-        video_groups: (N,) likewise.
-        audio_groups: (M,) likewise.
-        audio_silent: (M,) likewise.
         group: processes to gather from; None: all.
+        windows: ids, window starts, groups and silence of the rows, named as
+            :func:`avts_ext.ops.sync_loss.sync_contrastive_loss` takes them. Without ids row i of
+            both sides of one process belongs together.
 
     Returns:
         The arguments with the rows of all processes; as they were given if torch.distributed is
@@ -57,17 +48,10 @@ def gather_batch(
         ValueError: in all processes alike, if they differ in D, in dtype, in what is given or in
             what needs a gradient, or if ids and the like are not one per row.
     """
-    tensors = {
-        "video": video,
-        "audio": audio,
-        "video_ids": video_ids,
-        "audio_ids": audio_ids,
-        "video_start_s": video_start_s,
-        "audio_start_s": audio_start_s,
-        "video_groups": video_groups,
-        "audio_groups": audio_groups,
-        "audio_silent": audio_silent,
-    }
+    if not windows.keys() <= set(ROW_ARGUMENTS):
+        raise TypeError(f"windows are {sorted(windows)}, expected some of {ROW_ARGUMENTS}")
+    tensors: dict[str, Tensor | None] = {"video": video, "audio": audio}
+    tensors |= {name: windows.get(name) for name in ROW_ARGUMENTS}
     if not dist.is_available() or not dist.is_initialized() or dist.get_world_size(group) == 1:
         return tensors
     counts = _agreed_counts(tensors, group)

@@ -117,19 +117,8 @@ class MemoryQueue(nn.Module):
     def _loss(
         self, video: _Rows, audio: _Rows, silent: Tensor, anchors: str, options: dict[str, Any]
     ) -> Tensor:
-        loss: Tensor = self.loss(
-            video.rows,
-            audio.rows,
-            video.ids,
-            audio.ids,
-            video.start_s,
-            audio.start_s,
-            video_groups=video.groups,
-            audio_groups=audio.groups,
-            audio_silent=silent,
-            anchors=anchors,
-            **options,
-        )
+        rows = video.arguments("video") | audio.arguments("audio")
+        loss: Tensor = self.loss(**rows, audio_silent=silent, anchors=anchors, **options)
         return loss
 
 
@@ -144,6 +133,11 @@ class _Rows(NamedTuple):
     ids: Tensor
     start_s: Tensor
     groups: Tensor | None
+
+    def arguments(self, side: str) -> dict[str, Any]:
+        """As the loss names them."""
+        names = (side, f"{side}_ids", f"{side}_start_s", f"{side}_groups")
+        return dict(zip(names, self, strict=True))
 
 
 class _Queue(nn.Module):

@@ -207,6 +207,7 @@ def sync_pair_loss(
 
 _WINDOWS = ("video_ids", "audio_ids", "video_start_s", "audio_start_s")
 _FLAGS = ("video_groups", "audio_groups", "audio_silent")
+ROW_ARGUMENTS = (*_WINDOWS, *_FLAGS)  # what may be known of the rows, one value for each
 
 
 def _split(
@@ -214,7 +215,7 @@ def _split(
 ) -> tuple[_sync_operators.Batch, SyncLossOptions]:
     """The batch and the options from the arguments of :func:`sync_contrastive_loss`."""
     given = dict(zip(_WINDOWS, positional, strict=False))
-    tensors = {name: arguments.pop(name, given.get(name)) for name in (*_WINDOWS, *_FLAGS)}
+    tensors = {name: arguments.pop(name, given.get(name)) for name in ROW_ARGUMENTS}
     plan = _plan_of(arguments)
     windows, flags = ([tensors[name] for name in names] for names in (_WINDOWS, _FLAGS))
     return _make_batch(video, audio, tuple(windows), tuple(flags), plan), plan.options

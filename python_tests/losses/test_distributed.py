@@ -164,3 +164,8 @@ def test_one_process_keeps_what_it_has():
     gathered = gather_batch(video, audio)
     assert gathered.pop("video") is video and gathered.pop("audio") is audio
     assert set(gathered.values()) == {None}
+
+
+def test_an_unknown_name_is_refused():
+    with pytest.raises(TypeError, match="video_id'"):
+        gather_batch(torch.randn(2, 3), torch.randn(2, 3), video_id=torch.arange(2))
