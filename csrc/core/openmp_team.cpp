@@ -6,6 +6,7 @@
 #include <dlfcn.h>
 #include <pthread.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <thread>
@@ -17,7 +18,7 @@ using Clock = std::chrono::steady_clock;
 
 // A team waits for its last thread, to begin and to end. On cores that others use that one may be
 // asleep: 12 ms for a call of 1 ms were measured. After such a wait the team is left alone for a
-// while, and costs a busy machine a few percent.
+// hundred times as long, but no longer than kOpenMpRest.
 constexpr std::chrono::milliseconds kLongWait{1};
 
 std::atomic<Clock::rep> g_rests_until{0};
@@ -58,7 +59,10 @@ bool run_in_openmp_team(int threads, const std::function<void()>& body) {
   parallel(run_member, &team, threads, 0);
   const auto end = Clock::now();
   const auto waited = end - begin - team.caller_worked;
-  if (waited > kLongWait) g_rests_until = (end + kOpenMpRest).time_since_epoch().count();
+  if (waited > kLongWait) {
+    const auto rest = std::min<Clock::duration>(100 * waited, kOpenMpRest);
+    g_rests_until = (end + rest).time_since_epoch().count();
+  }
   return true;
 }
 

@@ -6,7 +6,7 @@
 
 namespace avts {
 
-// How long the team is left alone after a call that had to wait for it.
+// How long the team is left alone at most after a call that had to wait for it.
 constexpr std::chrono::milliseconds kOpenMpRest{1000};
 
 // Calls body once on each of up to `threads` threads, of which the caller is one, and returns when
