@@ -209,9 +209,7 @@ def _check_grad(grad: Tensor, mel: Tensor, waveform: Tensor, key: str, frames: i
     if grad.shape != shape:
         raise ValueError(f"grad is of shape {tuple(grad.shape)}, expected {shape}")
     if mel.shape != (*batch, spec.n_mels, frames):
-        raise ValueError(
-            f"mel is of shape {tuple(mel.shape)}, expected that of log_mel with save_mel"
-        )
+        raise ValueError(f"mel is of shape {tuple(mel.shape)}, expected that of log_mel_with_mel")
 
 
 def backward_by(

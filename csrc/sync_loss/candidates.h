@@ -1,6 +1,7 @@
 // The pairs of one side's rows that a screen cannot rule out.
 #pragma once
 
+#include <algorithm>
 #include <cfloat>
 #include <cstdint>
 #include <cstring>
