@@ -47,6 +47,7 @@ def gather_batch(
     Raises:
         ValueError: in all processes alike, if they differ in D, in dtype, in what is given or in
             what needs a gradient, or if ids and the like are not one per row.
+        TypeError: `windows` has another name than these.
     """
     if not windows.keys() <= set(ROW_ARGUMENTS):
         raise TypeError(f"windows are {sorted(windows)}, expected some of {ROW_ARGUMENTS}")
